@@ -317,7 +317,7 @@ def _install(
     installation: Installation, found: Found, given: Given, *, yes: bool
 ) -> Plan | None:
     """Ask, show and write; return None if the administrator does not want it."""
-    from fastagi.setup.show import found_text
+    from fastagi.setup.show import answers_text, found_text
 
     settings = installation.existing_settings()
     theirs = installation.given_by_settings(settings)
@@ -328,13 +328,11 @@ def _install(
         answers = _ask(installation, given, theirs, found)
     plan = installation.plan(found, answers, settings)
     _show(installation, plan)
-    if (
-        not yes
-        and not plan.writes_nothing
-        and not click.confirm("\nWrite this?", default=True)
-    ):
-        click.echo("Nothing was written.")
-        return None
+    if not yes and not plan.writes_nothing:
+        click.echo(f"\nYour answers:\n{answers_text(plan)}")
+        if not click.confirm("\nWrite this?", default=True):
+            click.echo("Nothing was written.")
+            return None
     now = datetime.now(UTC)
     with _interrupted(lambda: installation.left_by_interruption(now)):
         for line in installation.apply(plan, now):

@@ -73,8 +73,21 @@ def country(text: str) -> str:
     )
 
 
+def country_name(letters: str) -> str:
+    """Return the English name of a country; "" if it is not known."""
+    return next((name for code, name in _rows() if code == letters), "")
+
+
 def _names() -> Iterator[tuple[str, str]]:
-    """Yield English names of countries, with their letters."""
+    """Yield English names of countries, folded, with their letters."""
+    for code, name in _rows():
+        yield name.casefold(), code
+        # Such as "Britain (UK)".
+        yield name.casefold().partition(" (")[0], code
+
+
+def _rows() -> Iterator[tuple[str, str]]:
+    """Yield the letters of countries, with their English names."""
     try:
         lines = NAMES.read_text("utf-8").splitlines()
     except OSError:
@@ -82,9 +95,7 @@ def _names() -> Iterator[tuple[str, str]]:
     for line in lines:
         code, tab, name = line.partition("\t")
         if tab and code in REGIONS:
-            yield name.casefold(), code
-            # Such as "Britain (UK)".
-            yield name.casefold().partition(" (")[0], code
+            yield code, name
 
 
 def suggested_country(root: Root, found: Found | None) -> str:

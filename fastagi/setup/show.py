@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from pathlib import Path
 from typing import Final
 
 from fastagi.errors import Problem
+from fastagi.setup.countries import country_name
 from fastagi.setup.found import Found
 from fastagi.setup.installation import Plan
 from fastagi.setup.paths import Root
@@ -56,6 +57,29 @@ def found_text(found: Found, root: Root) -> str:
         ("queues", queues + (", others in a database" if found.realtime else "")),
         ("ways outside", ", ".join(found.trunks) or "none found"),
     ]
+    return _rows(rows)
+
+
+def answers_text(plan: Plan) -> str:
+    """List the answers as they are taken."""
+    answers = plan.answers
+    shown = ""
+    if answers.own_numbers and plan.found.shows_no_number(answers.outbound):
+        shown = " (clients see the first one)"
+    region = answers.region
+    name = country_name(region)
+    rows = [
+        ("queues", ", ".join(answers.queues)),
+        ("way outside", answers.outbound),
+        ("country", f"{region} ({name})" if name else region),
+        ("own numbers", (", ".join(answers.own_numbers) or "none") + shown),
+        ("prompt", answers.offer),
+        ("start", "yes" if answers.start else "no"),
+    ]
+    return _rows(rows)
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{name + ':':15}{value}" for name, value in rows)
 
 

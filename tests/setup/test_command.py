@@ -888,3 +888,22 @@ def test_a_trunk_that_asterisk_may_have_is_not_doubted(
     done = _run(tmp_path, "--preview", *_GIVEN, "--outbound", "PJSIP/{number}@mytrunk")
     assert done.exit_code == 0, done.output
     assert "no endpoint" not in done.output
+
+
+def test_the_answers_are_shown_as_they_are_taken(tmp_path: Path) -> None:
+    machine(tmp_path, {"pjsip.conf": SILENT})
+    typed = "Support sales\n\nUK\n020 7946 0958\n\nn\nn\n"
+    done = _run(tmp_path, typed=typed)
+    shown = done.output.partition("\nYour answers:\n")[2]
+    assert shown.startswith(
+        "queues:        support, sales\n"
+        "way outside:   PJSIP/{number}@trunk\n"
+        "country:       GB (Britain (UK))\n"
+        "own numbers:   +442079460958 (clients see the first one)\n"
+        "prompt:        callback-queue/offer\n"
+        "start:         no\n"
+        "\nWrite this? [Y/n]: n\n"
+    ), done.output
+    # Nothing is asked, so nothing has to be checked.
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert "Your answers" not in done.output
