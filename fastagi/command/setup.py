@@ -472,18 +472,18 @@ def _ask(
 
     own = given.own_numbers
     if own is None:
-        none = "none" if theirs.own_numbers else "Enter"
+        none = "write none for no number" if theirs.own_numbers else "Enter: none"
         shown = ""
         if found is not None and found.shows_no_number(outbound):
             shown = "; the first one is shown to clients"
         own = _asked(
             f"4. Your own numbers, such as {check.example_number(region)}, which are"
-            f" never called back{shown} ({none}: none)",
+            f" never called back{shown} ({none})",
             kept,
             own_numbers,
         )
     offer = given.offer or _asked(
-        "5. Prompt that tells callers to press 1 (none: no prompt)",
+        "5. Prompt that tells callers to press 1 (write none for no prompt)",
         theirs.offer or check.DEFAULT_OFFER,
         check.check_offer,
     )

@@ -317,6 +317,11 @@ def check_own_numbers(
     """
     if [one.casefold() for one in numbers] == [NO_NUMBERS]:
         return ()
+    if NO_NUMBERS in map(str.casefold, numbers):
+        raise WrongAnswer(
+            f"{NO_NUMBERS} is given together with numbers",
+            f"give the numbers, or {NO_NUMBERS} alone",
+        )
     return tuple(
         dict.fromkeys(
             one if one in known else _own_number(one, region) for one in numbers

@@ -358,8 +358,7 @@ def test_own_numbers_of_an_earlier_setup_can_be_removed(tmp_path: Path) -> None:
     machine(tmp_path)
     _run(tmp_path, "--yes", *_GIVEN)
     done = _run(tmp_path, typed="\n\n\nnone\n\nn\ny\n")
-    assert "+4930123456] (none: none)" not in done.output
-    assert "(none: none) [+4930123456]" in done.output
+    assert "(write none for no number) [+4930123456]: none" in done.output
     settings = load_settings(tmp_path / "etc/callback-queue/callback-queue.yaml", {})
     assert settings.number_plan.own_numbers == ()
 
@@ -907,3 +906,14 @@ def test_the_answers_are_shown_as_they_are_taken(tmp_path: Path) -> None:
     # Nothing is asked, so nothing has to be checked.
     done = _run(tmp_path, "--yes", *_GIVEN)
     assert "Your answers" not in done.output
+
+
+def test_none_goes_with_no_own_number(tmp_path: Path) -> None:
+    machine(tmp_path)
+    both = ("--own-number", "none")
+    done = _run(tmp_path, "--yes", *_GIVEN, *both)
+    assert (done.exit_code, done.output) == (
+        1,
+        "--own-number: none is given together with numbers - give the numbers, or none"
+        " alone\n",
+    )
