@@ -447,7 +447,7 @@ def _ask(
         )
 
     queues = given.queues or _asked(
-        "1. Queues that offer callbacks, with blanks between",
+        "1. Queues that offer callbacks (several: separate by a space or a comma)",
         " ".join(suggested),
         several,
     )

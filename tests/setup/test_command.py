@@ -160,6 +160,7 @@ def test_the_questions_and_their_suggestions(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     asked = [line for line in done.output.splitlines() if line[:2] in _NUMBERS]
     assert len(asked) == 6
+    assert "(several: separate by a space or a comma) [support]" in asked[0]
     assert "[PJSIP/{number}@trunk]" in asked[1]
     assert "Write this? [Y/n]" in done.output
     text = (tmp_path / "etc/callback-queue/callback-queue.yaml").read_text()
