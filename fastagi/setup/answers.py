@@ -40,6 +40,15 @@ OPTIONS: Final = {
     "start": "--start",
 }
 _EXAMPLE: Final = "+4930123456"
+#: No country has own numbers with so few digits, with area code or country code.
+_TOO_SHORT: Final = 4
+_NOT_WHOLE: Final = "is no whole telephone number"
+#: What is wrong with a number, by what the library says of its length.
+_LENGTHS: Final = {
+    phonenumbers.ValidationResult.TOO_SHORT: "is too short for a telephone number",
+    phonenumbers.ValidationResult.TOO_LONG: "is too long for a telephone number",
+    phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "has no area code",
+}
 #: The names in the file, with what each must be.
 _NAMES: Final = {
     "queues": "a list of queues",
@@ -359,11 +368,23 @@ def _own_number(text: str, region: str) -> str:
     written = _with_country_code(number, region)
     if not written:
         raise WrongAnswer(
-            f"{text} is no whole telephone number",
-            "write each number with + and the country code, and without blanks, such"
-            f" as {example_number(region)}; internal numbers need not be written",
+            f"{text} {_why_no_number(number, region)}",
+            "write each number with + and the country code, such as"
+            f" {example_number(region)}; internal numbers need not be written",
         )
     return written
+
+
+def _why_no_number(number: str, region: str) -> str:
+    """Return what is wrong with digits that are no number of a country."""
+    if len(number.removeprefix("+")) <= _TOO_SHORT:
+        return "is too short for a telephone number"
+    with suppress(phonenumbers.NumberParseException):
+        parsed = phonenumbers.parse(number, region)
+        return _LENGTHS.get(
+            phonenumbers.is_possible_number_with_reason(parsed), _NOT_WHOLE
+        )
+    return _NOT_WHOLE
 
 
 def _with_country_code(number: str, region: str) -> str:

@@ -30,7 +30,7 @@ from fastagi.errors import CallbackError
 from fastagi.service.commands import AddTask, actor_of
 from fastagi.setup import journal as journal_module
 from fastagi.setup import machine as machine_module
-from fastagi.setup.answers import read_answers
+from fastagi.setup.answers import check_own_numbers, read_answers
 from fastagi.setup.countries import country
 from fastagi.setup.errors import WrongAnswer
 from fastagi.setup.installation import Installation, Plan
@@ -199,7 +199,8 @@ def test_a_wrong_answer_is_said_at_its_question_and_asked_again(
         " yours: US, ",
         "   Germany is no telephone number - write its digits, with + and the country"
         " code in front, such as +4930123456\n",
-        "   +49 is no whole telephone number - write each number with + and the",
+        "   +49 is too short for a telephone number - write each number with + and the"
+        " country code, such as +4930123456; internal numbers need not be written\n",
         "   'press 1' is no name of a sound file",
     ):
         assert said in done.output, said
@@ -335,7 +336,7 @@ def test_a_wrong_answer_of_a_file_is_refused_with_its_line(tmp_path: Path) -> No
         tmp_path / "root",
         *("--yes", "--answers", str(answers), "--own-number", "+49"),
     )
-    assert done.output.startswith("--own-number: +49 is no whole telephone number")
+    assert done.output.startswith("--own-number: +49 is too short")
 
 
 def test_clients_are_shown_the_first_own_number_if_the_trunk_shows_none(
@@ -918,3 +919,20 @@ def test_none_goes_with_no_own_number(tmp_path: Path) -> None:
         "--own-number: none is given together with numbers - give the numbers, or none"
         " alone\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "region", "said"),
+    [
+        ("49", "DE", "is too short for a telephone number"),
+        ("+1555", "US", "is too short for a telephone number"),
+        ("55512", "US", "is too short for a telephone number"),
+        ("5551234", "US", "has no area code"),
+        ("+493012345678901234", "DE", "is too long for a telephone number"),
+        ("999999", "DE", "is no whole telephone number"),
+    ],
+)
+def test_what_is_wrong_with_an_own_number(number: str, region: str, said: str) -> None:
+    with pytest.raises(WrongAnswer) as wrong:
+        check_own_numbers([number], region)
+    assert wrong.value.what == f"{number} {said}"
