@@ -428,6 +428,7 @@ def _ask(
     from fastagi.setup.countries import country, suggested_country
     from fastagi.setup.errors import Refused
     from fastagi.setup.found import why_no_queue
+    from fastagi.setup.planning import missing_offer
 
     given, problems = check.checked(given, found)
     if found is not None and not found.queues and not found.realtime:
@@ -483,11 +484,15 @@ def _ask(
             own_numbers,
         )
     offer = given.offer or _asked(
-        "5. Prompt that tells callers to press 1 (write none for no prompt)",
+        f"5. Prompt that tells callers to press 1, such as {check.DEFAULT_OFFER}"
+        " (write none for no prompt)",
         theirs.offer or check.DEFAULT_OFFER,
         check.check_offer,
+        lambda name: missing_offer(installation.root, found, name) if found else None,
     )
     start = given.start
+    if start is None and installation.machine.service_runs:
+        start = True
     if start is None and found is not None:
         start = click.confirm("6. Start the service now", default=True)
     return check.Answers(

@@ -40,7 +40,7 @@ OPTIONS: Final = {
     "start": "--start",
 }
 _EXAMPLE: Final = "+4930123456"
-#: No country has own numbers with so few digits, with area code or country code.
+#: A wrong number with at most so many digits is too short.
 _TOO_SHORT: Final = 4
 _NOT_WHOLE: Final = "is no whole telephone number"
 #: What is wrong with a number, by what the library says of its length.

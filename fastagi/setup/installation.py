@@ -352,7 +352,7 @@ class Installation:
             written = "the files are written"
         else:
             return "nothing was written."
-        runs = self.machine.has_systemd and self.machine.service_is_active
+        runs = self.machine.service_runs
         service = "the service runs" if runs else "the service is not started"
         return f"{written}, {service}. Run setup again, or setup --undo."
 

@@ -143,6 +143,11 @@ class Machine:
         return self.root.is_this_machine and Path("/run/systemd/system").is_dir()
 
     @property
+    def service_runs(self) -> bool:
+        """Whether the service runs on this machine, under systemd."""
+        return self.has_systemd and self.service_is_active
+
+    @property
     def service_is_active(self) -> bool:
         """Whether systemd says that the service runs."""
         try:

@@ -583,20 +583,8 @@ class _Planner:
             target = self._root.inside(place)
             for prompt in sorted(folder.glob(f"*{PROMPT}")):
                 self._copy(target / prompt.name, prompt)
-        target = self._root.inside(self._found.sounds_dir)
-        offer = self._answers.offer
-        pattern = f"**/{offer}.*"
-        if offer.startswith("/"):
-            target = self._root.inside(Path(offer).parent)
-            pattern = f"{Path(offer).name}.*"
-        if offer not in (DEFAULT_OFFER, NO_OFFER) and not any(target.glob(pattern)):
-            self.by_hand.append(
-                Problem(
-                    str(self._found.sounds_dir),
-                    f"there is no sound file {offer}",
-                    "put it there, in the folder of each language",
-                )
-            )
+        if lack := missing_offer(self._root, self._found, self._answers.offer):
+            self.by_hand.append(lack)
 
     # -- the result
 
@@ -702,6 +690,30 @@ class _Planner:
 
 
 # -- helpers
+
+
+def missing_offer(root: Root, found: Found, offer: str) -> Problem | None:
+    """Return that there is no sound file of the prompt for callers; None if there is.
+
+    Args:
+        root: the root directory of Asterisk's machine.
+        found: what was found there.
+        offer: the prompt, as it is answered.
+    """
+    if offer in (DEFAULT_OFFER, NO_OFFER):
+        return None
+    place, pattern = found.sounds_dir, f"**/{offer}.*"
+    remedy = "put it there, in the folder of each language"
+    if offer.startswith("/"):
+        place, pattern = Path(offer).parent, f"{Path(offer).name}.*"
+        remedy = f"put it there, such as {offer}.wav"
+    if any(root.inside(place).glob(pattern)):
+        return None
+    return Problem(
+        str(place),
+        f"there is no sound file {offer}",
+        f"{remedy}; or use {DEFAULT_OFFER}, which setup installs",
+    )
 
 
 def manager_user(sample: str, username: str, secret: str, address: str) -> bytes:

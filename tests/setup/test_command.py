@@ -936,3 +936,52 @@ def test_what_is_wrong_with_an_own_number(number: str, region: str, said: str) -
     with pytest.raises(WrongAnswer) as wrong:
         check_own_numbers([number], region)
     assert wrong.value.what == f"{number} {said}"
+
+
+@pytest.mark.parametrize(
+    ("offer", "remedy"),
+    [
+        (
+            "/usr/share/x",
+            "/usr/share: there is no sound file /usr/share/x - put it there, such as"
+            " /usr/share/x.wav; or use callback-queue/offer, which setup installs",
+        ),
+        (
+            "custom/x",
+            "/usr/share/asterisk/sounds: there is no sound file custom/x - put it"
+            " there, in the folder of each language; or use callback-queue/offer, which"
+            " setup installs",
+        ),
+    ],
+)
+def test_a_prompt_without_a_sound_file_is_doubted(
+    tmp_path: Path, offer: str, remedy: str
+) -> None:
+    machine(tmp_path)
+    # Answered twice, it is kept; in the next run it is suggested, and corrected.
+    done = _run(tmp_path, *_GIVEN, typed=f"{offer}\n{offer}\nn\ny\n")
+    assert _asked(done) == "556", done.output
+    assert f"   {remedy}. To keep it, answer it once more.\n" in done.output
+    assert f"- {remedy}\n" in done.output
+    done = _run(tmp_path, *_GIVEN, typed="\ncallback-queue/offer\nn\ny\n")
+    assert _asked(done) == "556", done.output
+    assert f"such as callback-queue/offer (write none for no prompt) [{offer}]" in (
+        done.output
+    )
+    assert "prompt:        callback-queue/offer\n" in done.output
+
+
+def test_a_prompt_with_a_sound_file_is_not_doubted(tmp_path: Path) -> None:
+    machine(tmp_path)
+    (tmp_path / "usr/share/x.gsm").touch()
+    done = _run(tmp_path, *_GIVEN, typed="/usr/share/x\nn\nn\n")
+    assert (_asked(done), "no sound file" in done.output) == ("56", False)
+
+
+def test_starting_is_not_asked_if_the_service_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(tmp_path)
+    monkeypatch.setattr(Machine, "service_runs", True)
+    done = _run(tmp_path, *_GIVEN, typed="\nn\n")
+    assert (_asked(done), "start:         yes\n" in done.output) == ("5", True)
