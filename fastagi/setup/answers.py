@@ -21,6 +21,7 @@ from fastagi.errors import Problem
 from fastagi.setup.countries import country
 from fastagi.setup.errors import Refused, WrongAnswer
 from fastagi.setup.found import Found
+from fastagi.setup.material import page
 
 #: The prompt that tells waiting callers about the key.
 DEFAULT_OFFER: Final = "callback-queue/offer"
@@ -151,7 +152,7 @@ def read_answers(text: str, file: str) -> Given:
                 Problem(
                     places.get(name, file),
                     what or f"{name or 'this'} is no answer",
-                    f"the answers are {known}; docs/setup.md has an example",
+                    f"the answers are {known}; {page('setup.md')} has an example",
                 )
             )
     if problems:

@@ -37,6 +37,53 @@ _NATIONAL: Final = frozenset(
 )
 
 
+#: Languages, with the countries in which nearly all callers speak them.
+_SPOKEN: Final = {
+    "Arabic": ("AE", "BH", "EG", "JO", "KW", "LY", "OM", "QA", "SA"),
+    "Bulgarian": ("BG",),
+    "Chinese": ("CN", "TW"),
+    "Croatian": ("HR",),
+    "Czech": ("CZ",),
+    "Danish": ("DK",),
+    "Dutch": ("NL",),
+    "Estonian": ("EE",),
+    "Finnish": ("FI",),
+    "French": ("FR", "MC"),
+    "German": ("AT", "DE", "LI"),
+    "Greek": ("GR",),
+    "Hebrew": ("IL",),
+    "Hungarian": ("HU",),
+    "Icelandic": ("IS",),
+    "Indonesian": ("ID",),
+    "Italian": ("IT", "SM"),
+    "Japanese": ("JP",),
+    "Korean": ("KR",),
+    "Latvian": ("LV",),
+    "Lithuanian": ("LT",),
+    "Norwegian": ("NO",),
+    "Polish": ("PL",),
+    "Portuguese": ("BR", "PT"),
+    "Romanian": ("MD", "RO"),
+    "Serbian": ("RS",),
+    "Slovak": ("SK",),
+    "Slovenian": ("SI",),
+    "Spanish": (
+        *("AR", "CL", "CO", "CR", "CU", "DO", "EC", "ES", "GT", "HN", "MX", "NI"),
+        *("PA", "PE", "SV", "UY", "VE"),
+    ),
+    "Swedish": ("SE",),
+    "Thai": ("TH",),
+    "Turkish": ("TR",),
+    "Ukrainian": ("UA",),
+    "Vietnamese": ("VN",),
+}
+
+
+def language_of(letters: str) -> str:
+    """Return the English name of a country's language; "" if it has several."""
+    return next((name for name, all_of in _SPOKEN.items() if letters in all_of), "")
+
+
 def country(text: str) -> str:
     """Return the two letters of a country.
 

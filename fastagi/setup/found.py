@@ -19,21 +19,23 @@ from fastagi.checks.trunks import NO_CALLER_ID
 from fastagi.domain.names import folded
 from fastagi.domain.trunk import trunk_of
 from fastagi.errors import Problem
+from fastagi.setup.material import page
 from fastagi.setup.paths import Root
 
 #: Programs that write Asterisk's files themselves: their names, files of theirs, and
-#: what to do. IssabelPBX has the files of FreePBX.
+#: what to do, and the page that says it. IssabelPBX has the files of FreePBX.
 _WRITERS: Final = (
     (
         "FreePBX",
         ("extensions_additional.conf", "queues_additional.conf"),
-        "install the FreePBX module callbackqueue, or do by hand what docs/freepbx.md"
-        " says",
+        "install the FreePBX module callbackqueue, or do by hand what {page} says",
+        "freepbx.md",
     ),
     (
         "VitalPBX",
         ("vitalpbx", "ombutel"),
-        "do by hand what docs/install.md says, in files that VitalPBX leaves alone",
+        "do by hand what {page} says, in files that VitalPBX leaves alone",
+        "install.md",
     ),
 )
 #: Names of the lines of "core show settings".
@@ -262,9 +264,9 @@ def _user(
 
 def _writer(root: Root, config_dir: Path) -> tuple[str, str] | None:
     directory = root.inside(config_dir)
-    for name, files, remedy in _WRITERS:
+    for name, files, remedy, about in _WRITERS:
         if any((directory / file).exists() for file in files):
-            return name, remedy
+            return name, remedy.format(page=page(about))
     return None
 
 

@@ -32,6 +32,7 @@ from fastagi.setup.machine import (
     Reload,
     needs_root,
 )
+from fastagi.setup.material import page
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import SECRET, AsteriskPlan, Change, plan_asterisk
 from fastagi.setup.settings_file import given_by, parsed, places_of, settings_text
@@ -294,8 +295,9 @@ class Installation:
                 Problem(
                     str(found.log_dir / "queue_log"),
                     "Asterisk runs as root, so no group may read its logs",
-                    "let the service read queue_log through an ACL, as docs/history.md"
-                    " says; else calls missed while it is stopped are not called back",
+                    "let the service read queue_log through an ACL, as"
+                    f" {page('history.md')} says; else calls missed while it is stopped"
+                    " are not called back",
                 )
             ]
         group = self.root.group_name(found.gid)

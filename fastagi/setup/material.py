@@ -14,6 +14,11 @@ from fastagi.errors import CallbackError
 _DIALPLAN: Final = "dialplan/callback-queue.conf"
 
 
+#: The environment of the Debian package, and where Debian's users look for its pages.
+_PACKAGE: Final = Path("/usr/lib/callback-queue")
+_PACKAGE_PAGES: Final = Path("/usr/share/doc/callback-queue/docs")
+
+
 class NoMaterial(CallbackError):
     """The dialplan, the prompts and the samples of this version are not installed."""
 
@@ -38,3 +43,15 @@ def material() -> Path:
         f"there is no {_DIALPLAN} in {' or '.join(map(str, places))}",
         "install callback-queue again: its wheel and its package contain these files",
     )
+
+
+def page(name: str) -> str:
+    """Return the path of a page of the documentation on this machine.
+
+    Args:
+        name: the name of its file, such as "setup.md".
+    """
+    place = material()
+    if place.is_relative_to(_PACKAGE) and (_PACKAGE_PAGES / name).exists():
+        return str(_PACKAGE_PAGES / name)
+    return str(place / "docs" / name)

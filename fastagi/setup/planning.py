@@ -26,6 +26,7 @@ from fastagi.setup import lines as edit
 from fastagi.setup.answers import DEFAULT_OFFER, NO_OFFER, Answers
 from fastagi.setup.errors import Refused
 from fastagi.setup.found import Found, FoundQueue, Style, conf_of, why_no_queue
+from fastagi.setup.material import page
 from fastagi.setup.paths import Root
 from fastagi.setup.queue_lines import (
     QueueLine,
@@ -189,7 +190,8 @@ class _Planner:
             Problem(
                 gap,
                 "setup does not know what is there",
-                "do by hand what docs/install.md says, or let setup read the file",
+                f"do by hand what {page('install.md')} says, or let setup read the"
+                " file",
             )
             for gap in conf.gaps
         ]
@@ -358,7 +360,7 @@ class _Planner:
             Problem(
                 section.where,
                 f"the lines of [{section.name}] are not found",
-                "add by hand what docs/install.md says about queues.conf",
+                f"add by hand what {page('install.md')} says about queues.conf",
             )
         )
         return Path(), None
@@ -684,7 +686,7 @@ class _Planner:
                 section.where if section else str(self._found.config_dir / file),
                 f"the line that setup would write has no effect there: {line}",
                 "look for a later line that sets it again, or for a comment ;-- without"
-                " an end; or do by hand what docs/install.md says",
+                f" an end; or do by hand what {page('install.md')} says",
             )
         )
 

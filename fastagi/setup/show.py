@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from fastagi.errors import Problem
-from fastagi.setup.countries import country_name
+from fastagi.setup.countries import country_name, language_of
 from fastagi.setup.found import Found
 from fastagi.setup.installation import Plan
+from fastagi.setup.material import page
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import PROMPT, Change
 
@@ -129,21 +130,23 @@ def _languages(plan: Plan) -> list[str]:
         f"the prompts are in {names}; callers hear those in their channel's language"
     ]
     if others:
-        missing = f"the language {others[0]} of your channels"
+        missing = f"prompts in the language {others[0]} of your channels"
     elif region not in _ENGLISH | _RUSSIAN and not spoken:
-        missing = f"other languages of your country ({region})"
+        missing = f"prompts in another language of your country ({region})"
+        if language := language_of(region):
+            missing = f"{language} prompts"
     elif region in _RUSSIAN and "ru" not in spoken:
         return [
             *said,
             "callers hear the English ones until their channels have the language ru:"
-            " docs/setup.md says where to set it (Prompts in another language)",
+            f" {page('setup.md')} says where to set it (Prompts in another language)",
         ]
     else:
         return said
     return [
         *said,
-        f"there are no prompts in {missing}: callers hear the English ones;"
-        " docs/setup.md says how to add a language (Prompts in another language)",
+        f"there are no {missing}: callers hear the English ones;"
+        f" {page('setup.md')} says how to add a language (Prompts in another language)",
     ]
 
 

@@ -30,12 +30,14 @@ from fastagi.errors import CallbackError
 from fastagi.service.commands import AddTask, actor_of
 from fastagi.setup import journal as journal_module
 from fastagi.setup import machine as machine_module
+from fastagi.setup import material as material_module
 from fastagi.setup.answers import check_own_numbers, read_answers
 from fastagi.setup.countries import country
 from fastagi.setup.errors import WrongAnswer
 from fastagi.setup.installation import Installation, Plan
 from fastagi.setup.lines import has_ours
 from fastagi.setup.machine import Machine
+from fastagi.setup.material import material, page
 from fastagi.store import migrate
 from tests.docs.blocks import blocks
 from tests.harness.checking import settings
@@ -388,7 +390,8 @@ def test_the_diff_says_which_secret_is_whose(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("region", "conf", "said"),
     [
-        ("DE", "", "no prompts in other languages of your country (DE): callers hear"),
+        ("DE", "", "there are no German prompts: callers hear the English ones; "),
+        ("CH", "", "no prompts in another language of your country (CH): callers"),
         ("GB", "language = de\n", "no prompts in the language de of your channels"),
         ("DE", "language = en_GB\n", None),
         ("GB", "", None),
@@ -404,7 +407,7 @@ def test_setup_says_what_callers_of_other_languages_hear(
     options = ("--preview", "--queue", "support", "--region", region)
     shown = _run(tmp_path, *options).output
     assert "the prompts are in English and Russian; callers hear those in" in shown
-    assert ("docs/setup.md" in shown) is (said is not None)
+    assert (str(material() / "docs/setup.md") in shown) is (said is not None)
     assert said is None or said in shown
 
 
@@ -985,3 +988,17 @@ def test_starting_is_not_asked_if_the_service_runs(
     monkeypatch.setattr(Machine, "service_runs", True)
     done = _run(tmp_path, *_GIVEN, typed="\nn\n")
     assert (_asked(done), "start:         yes\n" in done.output) == ("5", True)
+
+
+def test_pages_of_the_package_are_named_where_debian_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, pages = tmp_path / "home", tmp_path / "doc"
+    monkeypatch.setattr(material_module, "_PACKAGE", home)
+    monkeypatch.setattr(material_module, "_PACKAGE_PAGES", pages)
+    monkeypatch.setattr(material_module, "material", lambda: home / "share")
+    # An image of a container may have been made without /usr/share/doc.
+    assert page("setup.md") == str(home / "share/docs/setup.md")
+    pages.mkdir()
+    (pages / "setup.md").touch()
+    assert page("setup.md") == str(pages / "setup.md")
