@@ -11,8 +11,10 @@ import os
 import pwd
 import re
 import stat
+import sys
 from collections.abc import Container, Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import attrs
@@ -86,10 +88,16 @@ def load_settings(
     name = os.fspath(path)
     sample = (
         "run 'sudo callback-queue setup', which writes it; or copy the sample"
-        " etc/callback-queue.yaml there and fill it in"
+        f" {sample_file('callback-queue.yaml')} there and fill it in"
     )
     data = read_file(path, if_missing=sample, may_block=may_block)
     return parse_settings(data, file=name, environ=environ)
+
+
+def sample_file(name: str) -> str:
+    """Return where a sample of the settings is: in this environment, or a checkout."""
+    installed = Path(sys.prefix, "share/callback-queue/etc", name)
+    return str(installed) if installed.exists() else f"etc/{name}"
 
 
 def read_file(

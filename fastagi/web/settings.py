@@ -20,7 +20,14 @@ from pydantic import BeforeValidator, PlainValidator, SecretStr
 
 from fastagi.config.errors import BadValue, ConfigErrors, shown
 from fastagi.config.fields import parse_list, parse_text
-from fastagi.config.load import FileJudge, in_file, meant, read_file, read_secret
+from fastagi.config.load import (
+    FileJudge,
+    in_file,
+    meant,
+    read_file,
+    read_secret,
+    sample_file,
+)
 from fastagi.config.sections import LogFormat, LogLevel
 from fastagi.config.source import SourceFaults, read_source
 from fastagi.config.values import (
@@ -355,7 +362,7 @@ def load(path: str | os.PathLike[str]) -> WebSettings:
     Raises:
         ConfigErrors: the file cannot be used. It contains all faults.
     """
-    sample = "copy the sample etc/callback-queue-web.yaml there"
+    sample = f"copy the sample {sample_file('callback-queue-web.yaml')} there"
     return parse(read_file(path, if_missing=sample), file=os.fspath(path))
 
 

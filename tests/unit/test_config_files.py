@@ -61,6 +61,15 @@ class TestSettingsFile:
             " it; or copy the sample etc/callback-queue.yaml there and fill it in"
         )
 
+    def test_the_sample_of_an_installation_is_named_with_its_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sample = tmp_path / "share/callback-queue/etc/callback-queue.yaml"
+        sample.parent.mkdir(parents=True)
+        sample.touch()
+        monkeypatch.setattr("sys.prefix", str(tmp_path))
+        assert f"copy the sample {sample} there and" in _told(tmp_path / "cq.yaml")
+
     def test_directory(self, tmp_path: Path) -> None:
         assert _told(tmp_path) == f"{tmp_path}: cannot be read: is a directory"
 
