@@ -579,6 +579,7 @@ def _wait_for_the_service(socket: str) -> None:
 
 def _offer_a_test_call(plan: Plan) -> None:
     """Offer a callback to a number of the administrator's."""
+    from fastagi.command.web import user_name
     from fastagi.doors import client
     from fastagi.service import commands
 
@@ -599,15 +600,18 @@ def _offer_a_test_call(plan: Plan) -> None:
             return
         command = commands.AddTask(queue=queue, number=number)
         try:
-            answer = client.do(
-                plan.settings.control.socket, command, commands.actor_of("root")
-            )
+            by = commands.actor_of(user_name())
+            answer = client.do(plan.settings.control.socket, command, by)
         except CallbackError as error:
             click.echo(f"   {error}")
             continue
         task = answer["task"]["id"]
         click.echo(
-            f"task {task} is added; see it with: sudo callback-queue tasks show {task}"
+            f"task {task} is added. If no phone rings soon, this says why:\n"
+            f"    sudo callback-queue tasks show {task}\n"
+            "and these say what else is wrong:\n"
+            "    sudo callback-queue check\n"
+            "    sudo journalctl -u callback-queue"
         )
         return
 

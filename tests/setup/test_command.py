@@ -27,7 +27,7 @@ from fastagi.command.setup import _offer_a_test_call, still_waiting
 from fastagi.config.load import load_settings
 from fastagi.doors import client
 from fastagi.errors import CallbackError
-from fastagi.service.commands import AddTask, actor_of
+from fastagi.service.commands import Actor, AddTask, actor_of
 from fastagi.setup import journal as journal_module
 from fastagi.setup import machine as machine_module
 from fastagi.setup import material as material_module
@@ -683,9 +683,11 @@ def test_a_wrong_number_for_the_test_call_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "admin")
 
-    def answer(socket: str, command: AddTask, actor: object) -> object:
-        asked.append(command.number)
+    def answer(socket: str, command: AddTask, actor: Actor) -> object:
+        asked.append((command.number, actor.name))
         if len(asked) == 1:
             raise CallbackError("it is too short", "give the whole number")
         return {"task": {"id": 7}}
@@ -694,13 +696,19 @@ def test_a_wrong_number_for_the_test_call_is_asked_again(
     plan = planned(installation(machine(tmp_path)))
     for typed, said in (
         ("03\n030123456\n", "   it is too short; give the whole number\n"),
+        (
+            "030123457\n",
+            "task 7 is added. If no phone rings soon, this says why:\n"
+            "    sudo callback-queue tasks show 7\n",
+        ),
         # The end of the input is no fault: everything is installed.
         ("", "an agent of support is rung"),
     ):
         with CliRunner().isolation(input=typed) as (output, *_):
             _offer_a_test_call(plan)
         assert said in output.getvalue().decode()
-    assert asked == ["03", "030123456"]
+    numbers = ("03", "030123456", "030123457")
+    assert asked == [(number, "admin") for number in numbers]
 
 
 @contextmanager
