@@ -13,10 +13,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
+
 from fastagi.config.errors import ConfigErrors
-from fastagi.config.listing import ListedSetting, Origin, listed
+from fastagi.config.listing import ListedSetting, Origin, listed, written
 from fastagi.config.load import parse_settings
+from fastagi.config.queue_layers import DAYS_OF_WEEK
 from fastagi.config.sections import Settings
+from fastagi.domain.hours import CLOSED
 
 
 def dry_run(file: str, before: str, after: str) -> dict[str, Any]:
@@ -26,7 +30,8 @@ def dry_run(file: str, before: str, after: str) -> dict[str, Any]:
       ``where``, ``problem`` and ``remedy``. If there are any, nothing else is there.
     - ``changes``: each setting with another value: ``name``, ``before``, ``after``,
       ``line`` in the new file (null: it is not there any more), ``needs_restart``,
-      and ``secret``: whether the values are not told.
+      and ``secret``: whether the values are not told. A day of the week that is closed
+      only because another day has hours is among them, with the line of that day.
     - ``queues_added``, ``queues_removed``: names of queues, whose settings are not
       among the changes.
 
@@ -58,16 +63,32 @@ def changes(
 
     A changed value under ``defaults`` is not repeated for each queue that has it.
     """
-    was = {setting.name.casefold(): setting for setting in listed(old)}
+    was = _by_name(old)
     shared = {Origin.DEFAULTS, Origin.BUILT_IN}
-    for setting in listed(new):
-        before = was.get(setting.name.casefold())
+    for name, setting in _by_name(new).items():
+        before = was.get(name)
         if before is None or _compared(before) == _compared(setting):
             continue
         is_of_queue = setting.name.startswith("queues.")
         if is_of_queue and {before.origin, setting.origin} <= shared:
             continue
         yield before, setting
+
+
+def _by_name(settings: Settings) -> dict[str, ListedSetting]:
+    """Return the settings; a day without hours is closed if another day has hours."""
+    found = {setting.name.casefold(): setting for setting in listed(settings)}
+    for name, setting in found.items():
+        hours, _, day = name.rpartition(".")
+        if day not in DAYS_OF_WEEK or setting.value is not None:
+            continue
+        week = [found[f"{hours}.{one}"] for one in DAYS_OF_WEEK]
+        other = next((one for one in week if one.value is not None), None)
+        if other is not None:
+            found[name] = attrs.evolve(
+                other, name=setting.name, value=written(CLOSED), default=setting.default
+            )
+    return found
 
 
 def _compared(setting: ListedSetting) -> tuple[object, object]:

@@ -14,7 +14,7 @@ from fastagi.config import dry_run
 from fastagi.config.addresses import has_password, without_password
 from fastagi.config.listing import ListedSetting, Origin, listed
 from fastagi.config.load import parse_settings
-from fastagi.config.queue_layers import QueueLayer
+from fastagi.config.queue_layers import DAYS_OF_WEEK, QueueLayer
 from fastagi.config.sections import SECTIONS, Settings
 from fastagi.config.values import Section
 
@@ -304,6 +304,38 @@ def test_changes_of_settings_are_told(
     for row in found["changes"]:
         name = row["name"].rpartition(".")[2]
         assert row["line"] is None or name in after.splitlines()[row["line"] - 1]
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("    days: {12-24: closed}\n", "defaults"),
+        ("      days: {2026-12-31: 09:00-12:00}\n", "queues.support"),
+    ],
+)
+def test_days_that_are_closed_because_others_have_hours_are_told(
+    place: str, name: str
+) -> None:
+    always = _RICH.replace("    monday: 09:00-12:00, 13:00-17:00\n", "")
+    blanks = place[: len(place) - len(place.lstrip())]
+    given = f"{blanks}tuesday: 09:00-17:00\n{blanks}friday: 09:00-12:00\n"
+    some_days = always.replace(place, place + given)
+    hours = dict.fromkeys(DAYS_OF_WEEK, "closed")
+    hours |= {"tuesday": "09:00-17:00", "friday": "09:00-12:00"}
+    for before, after in ((always, some_days), (some_days, always)):
+        changes = _dry_run(after, before)["changes"]
+        assert [(row["name"], row["before"], row["after"]) for row in changes] == [
+            (
+                f"{name}.opening_hours.{day}",
+                hours[day] if before is some_days else None,
+                hours[day] if after is some_days else None,
+            )
+            for day in DAYS_OF_WEEK
+        ]
+    # A day more takes nothing from the others.
+    more = some_days.replace(given, f"{given}{blanks}sunday: 10:00-12:00\n")
+    (change,) = _dry_run(more, some_days)["changes"]
+    assert (change["before"], change["after"]) == ("closed", "10:00-12:00")
 
 
 def test_changes_of_secrets_are_told_without_them() -> None:
