@@ -52,7 +52,7 @@ NO_CONTEXT: Final = "did not find context"
 _DEFAULT_AGI: Final = "agi://127.0.0.1:4573"
 _AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(?:/.*)?")
 _AGI_PORT: Final = 4573
-_RELOAD: Final = "asterisk -rx 'dialplan reload'"
+_RELOAD: Final = "sudo asterisk -rx 'dialplan reload'"
 #: Takes line breaks out of a caller's number, before Queue() writes it into queue_log.
 #: Keeps the signs of SIP and telephone addresses: without them ``4930123@10.0.0.5``
 #: would become another number.
@@ -105,7 +105,7 @@ def check_dialplan(
             notes.skip(
                 "Asterisk",
                 f"the dialplan it has loaded is not checked: {error}",
-                "give the manager user the class 'reporting'; or run: asterisk -rx"
+                "give the manager user the class 'reporting'; or run: sudo asterisk -rx"
                 f" 'dialplan show {dialplan.REQUEST_CONTEXT}'",
             )
     _check_files(machine, notes)
@@ -367,7 +367,7 @@ def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
         notes.skip(
             "extensions.conf",
             str(error),
-            f"on Asterisk's machine run: asterisk -rx 'dialplan show"
+            f"on Asterisk's machine run: sudo asterisk -rx 'dialplan show"
             f" {dialplan.REQUEST_CONTEXT}'",
         )
         return
@@ -378,7 +378,7 @@ def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
         notes.skip(
             conf.gaps[0],
             f"not checked; contexts not found elsewhere: {', '.join(missing)}",
-            f"run: asterisk -rx 'dialplan show {dialplan.REQUEST_CONTEXT}'",
+            f"run: sudo asterisk -rx 'dialplan show {dialplan.REQUEST_CONTEXT}'",
         )
     else:
         notes.fault(

@@ -115,8 +115,9 @@ def _check_console(config_dir: Path, user: User, notes: Notes) -> None:
         path,
         f"{user.name} may use Asterisk's console; the systemd unit hides it only until"
         " Asterisk makes its directory anew",
-        "take the group away from the user, as docs/history.md tells; or run: systemctl"
-        " edit asterisk, and write RuntimeDirectoryPreserve=yes under [Service]",
+        "take the group away from the user, as docs/history.md tells; or run: sudo"
+        " systemctl edit asterisk, and write RuntimeDirectoryPreserve=yes under"
+        " [Service]",
     )
 
 

@@ -138,7 +138,8 @@ class _Newest:
                 where,
                 f"its newest entry is of {_when(at)}, and {why}: it may be that of"
                 " another Asterisk",
-                "correct the section 'history' of the settings; asterisk -rx 'core show"
+                "correct the section 'history' of the settings; sudo asterisk -rx"
+                " 'core show"
                 " settings' names the directory of its logs",
             )
 
@@ -168,7 +169,7 @@ def _look_at_logger_conf(
             notes.fault(
                 option.where,
                 "Asterisk writes no queue_log",
-                "write queue_log = yes; then: asterisk -rx 'logger reload'",
+                "write queue_log = yes; then: sudo asterisk -rx 'logger reload'",
             )
         return
     extconfig = machine.conf_or_none("extconfig.conf")
@@ -190,7 +191,8 @@ def _look_at_logger_conf(
             "Asterisk writes queue_log into a database and not into a file, so missed"
             " calls are not found",
             "name the database as history.queue_log_url; or write queue_log_to_file ="
-            " yes under [general] in logger.conf; then: asterisk -rx 'logger reload'",
+            " yes under [general] in logger.conf; then: sudo asterisk -rx 'logger"
+            " reload'",
         )
     elif history.queue_log_file:
         named = general.get("queue_log_name") if general else None
@@ -282,7 +284,8 @@ def _look_at_csv(
             notes.fault(
                 option.where if option else conf.path,
                 "CDRs are written without their uniqueid and are of no use",
-                "write loguniqueid = yes under [csv]; then: asterisk -rx 'module reload"
+                "write loguniqueid = yes under [csv]; then: sudo asterisk -rx 'module"
+                " reload"
                 " cdr_csv.so'",
             )
     _look_at_quotes(path, machine, notes)
@@ -329,7 +332,7 @@ def _look_at_quotes(path: Path, machine: AsteriskMachine, notes: Notes) -> None:
             f"{', '.join(bare)} may hold line breaks that a caller has sent, and"
             " without CSV_QUOTE() the caller can write CDRs of his own there",
             f"write each field as ${{CSV_QUOTE(${{{next(iter(bare))}}})}}; then:"
-            " asterisk -rx 'module reload cdr_custom.so'",
+            " sudo asterisk -rx 'module reload cdr_custom.so'",
         )
 
 
@@ -379,12 +382,14 @@ def _let_in(path: Path, user: User) -> str:
         more = (
             ""
             if closed
-            else f"; setfacl -m d:u:{name}:r {path.parent}, for those to come"
+            else f"; sudo setfacl -m d:u:{name}:r {path.parent}, for those to come"
         )
-        return f"setfacl -m u:{name}:{letter} {where}{more}"
-    open_to_it = "" if where.stat().st_mode & bit else f"chmod g+{letter} {where}; "
+        return f"sudo setfacl -m u:{name}:{letter} {where}{more}"
+    open_to_it = (
+        "" if where.stat().st_mode & bit else f"sudo chmod g+{letter} {where}; "
+    )
     return (
-        f"{open_to_it}usermod -a -G {group} {user.name}; systemctl restart"
+        f"{open_to_it}sudo usermod -a -G {group} {user.name}; sudo systemctl restart"
         " callback-queue"
     )
 
@@ -502,7 +507,7 @@ def _look_at_conf(settings: Settings, machine: AsteriskMachine, notes: Notes) ->
         for name in ("enable", "unanswered", "batch", "time")
     }
     enable, unanswered = options["enable"], options["unanswered"]
-    reload = "; then: asterisk -rx 'module reload cdr'"
+    reload = "; then: sudo asterisk -rx 'module reload cdr'"
     if enable is not None and not enable.is_true:
         notes.fault(
             enable.where, "Asterisk writes no CDRs", f"write enable = yes{reload}"

@@ -54,7 +54,7 @@ _MADE_UP: Final = "Event: Newchannel\r\nCallerIDNum: 1\r\n\r\nEvent: Hangup\r\n"
 _CONTROL: Final = ("[:cntrl:]", r"\x00-\x1f\x7f")
 _READ: Final = "read = " + ",".join(READ_CLASSES)
 _WRITE: Final = "write = " + ",".join(WRITE_CLASSES)
-_RELOAD: Final = "asterisk -rx 'manager reload'"
+_RELOAD: Final = "sudo asterisk -rx 'manager reload'"
 
 
 def log_in(ami: AmiSettings) -> ManagerLink:
@@ -123,14 +123,15 @@ def explain_failure(
             notes.fault(
                 where,
                 f"the manager interface does not answer: {error}",
-                "see whether Asterisk is well: asterisk -rx 'core show uptime'; if this"
+                "see whether Asterisk is well: sudo asterisk -rx 'core show uptime';"
+                " if this"
                 " port is that of tlsbindaddr in manager.conf, write ami.tls",
             )
         case Trouble.SILENT | Trouble.LOST:
             notes.fault(
                 where,
                 f"the manager interface does not answer: {error}",
-                "see whether Asterisk is well: asterisk -rx 'core show uptime'",
+                "see whether Asterisk is well: sudo asterisk -rx 'core show uptime'",
             )
     return notes
 
@@ -304,7 +305,7 @@ def _check_actions(
                 "modules.conf",
                 f"Asterisk has no action {action}: {module} is not loaded",
                 f"load = {module} in modules.conf; then run:"
-                f" asterisk -rx 'module load {module}'",
+                f" sudo asterisk -rx 'module load {module}'",
             )
 
 
@@ -344,7 +345,8 @@ def _check_events(
         notes.skip(
             granted.where,
             f"which events {ami.username} may read is {reason}",
-            "run this check as root on Asterisk's machine; or run there: asterisk -rx"
+            "run this check as root on Asterisk's machine; or run there: sudo asterisk"
+            " -rx"
             f" 'manager show user {ami.username}' and compare its 'read perm' with:"
             f" {_READ}",
         )

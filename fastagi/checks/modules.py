@@ -25,7 +25,7 @@ def check_modules(link: ManagerLink, settings: Settings) -> Notes:
             notes.warn(
                 "modules.conf",
                 f"{setting} is set, and {module} is not loaded: {instead}",
-                f"load = {module} in modules.conf; then run: asterisk -rx"
+                f"load = {module} in modules.conf; then run: sudo asterisk -rx"
                 f" 'module load {module}'",
             )
         elif loaded != "1":
@@ -33,7 +33,7 @@ def check_modules(link: ManagerLink, settings: Settings) -> Notes:
             notes.warn(
                 "Asterisk",
                 f"it does not say whether {module}, which {setting} needs, is loaded",
-                f"run: asterisk -rx 'module show like {module}'",
+                f"run: sudo asterisk -rx 'module show like {module}'",
             )
     return notes
 

@@ -58,7 +58,8 @@ def _check_limits(
             "fastagi.max_connections",
             f"{fastagi.max_connections} connections need {fastagi.open_files} open"
             f" files, and the service may have {files}",
-            f"write LimitNOFILE={fastagi.open_files} below [Service] (systemctl edit"
+            f"write LimitNOFILE={fastagi.open_files} below [Service] (sudo systemctl"
+            " edit"
             " callback-queue) and restart the service, or write a lower"
             " max_connections",
         )
@@ -83,7 +84,7 @@ def _check_answer(fastagi: FastAgiSettings, where: str, notes: Notes) -> None:
         notes.fault(
             where,
             f"the service runs, and does not listen here: {error.strerror or error}",
-            "put the settings in force: systemctl restart callback-queue",
+            "put the settings in force: sudo systemctl restart callback-queue",
         )
 
 
@@ -182,7 +183,8 @@ def check_control(
             notes.fault(
                 socket_path,
                 "the service has it open and does not answer",
-                "see its log: journalctl -u callback-queue; then: systemctl restart"
+                "see its log: journalctl -u callback-queue; then: sudo systemctl"
+                " restart"
                 " callback-queue",
             )
     elif directory.is_dir():

@@ -29,7 +29,7 @@ from fastagi.domain.trunk import UNKNOWN_DEVICE, trunk_of
 from fastagi.wire.errors import LocalProtocolError
 
 #: Not "queue reload all": that raises no event, so the service hears of it late.
-_RELOAD: Final = "asterisk -rx 'module reload app_queue.so'"
+_RELOAD: Final = "sudo asterisk -rx 'module reload app_queue.so'"
 #: Local/{number}@CONTEXT, perhaps followed by options.
 _LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
 #: QueueMember's Status of a device Asterisk does not know.
@@ -138,7 +138,7 @@ def _check_existence(
             f"queue {name}",
             "not checked: queues are kept in a database, and Asterisk knows one only"
             " after a call to it",
-            f"run: asterisk -rx 'queue show {name}'",
+            f"run: sudo asterisk -rx 'queue show {name}'",
         )
     elif conf is not None and conf.stops:
         notes.fault(
@@ -201,7 +201,8 @@ def _check_options(
             notes.skip(
                 f"queue {name}",
                 "its options are not checked: they are kept in a database",
-                f"run: asterisk -rx 'realtime load queues name {name}' and see that it"
+                f"run: sudo asterisk -rx 'realtime load queues name {name}' and see"
+                " that it"
                 f" has context {dialplan.REQUEST_CONTEXT}, setqueuevar yes,"
                 " announce_to_first_user yes and a periodic_announce",
             )
@@ -244,7 +245,7 @@ def _check_keys(
             option.where,
             f"whether the context {option.value} leads to"
             f" {dialplan.REQUEST_CONTEXT} is not checked",
-            f"run: asterisk -rx 'dialplan show {option.value}'",
+            f"run: sudo asterisk -rx 'dialplan show {option.value}'",
         )
         return
     include = (
@@ -298,7 +299,7 @@ def _note_key(
         "give the queue a context of its own with: include =>"
         f" {dialplan.REQUEST_CONTEXT} and {line}"
         if context == dialplan.REQUEST_CONTEXT
-        else f"write in the context {context}: {line}; then run: asterisk -rx"
+        else f"write in the context {context}: {line}; then run: sudo asterisk -rx"
         " 'dialplan reload'"
     )
     lacks = f"the context {context} has no extension {key}"
@@ -523,7 +524,7 @@ def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> N
         notes.skip(
             where,
             f"whether Asterisk knows {device} is not checked: {error}",
-            f"run: asterisk -rx 'core show hints', and look for {device} there",
+            f"run: sudo asterisk -rx 'core show hints', and look for {device} there",
         )
         return
     if not known:
@@ -531,7 +532,7 @@ def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> N
             where,
             f"Asterisk does not know the device {device}, so it is never free",
             "correct target_extension, or state_interface if it is given; the names of"
-            " PJSIP devices are in: asterisk -rx 'pjsip show endpoints'",
+            " PJSIP devices are in: sudo asterisk -rx 'pjsip show endpoints'",
         )
 
 
@@ -554,7 +555,8 @@ def _check_outbound(link: ManagerLink, channel: str, notes: Notes) -> None:
             notes.fault(
                 where,
                 f"it is {channel}, and Asterisk has no PJSIP endpoint {trunk}",
-                "correct it; the names are in: asterisk -rx 'pjsip show endpoints'",
+                "correct it; the names are in: sudo asterisk -rx 'pjsip show"
+                " endpoints'",
             )
     except (Refused, LinkFailed, LocalProtocolError) as error:
         if NO_CONTEXT in str(error).lower():

@@ -14,7 +14,7 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.process import Running
 
 _WHERE: Final = "callback-queue.service"
-_RESTART: Final = "systemctl restart callback-queue"
+_RESTART: Final = "sudo systemctl restart callback-queue"
 
 
 def check_service(running: Running | None, *, control_refused: bool) -> Notes:
@@ -26,7 +26,8 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
             notes.warn(
                 _WHERE,
                 "the service is not running: nobody is called back",
-                "systemctl start callback-queue; if it does not stay up, its log tells"
+                "sudo systemctl start callback-queue; if it does not stay up, its log"
+                " tells"
                 " why: journalctl -u callback-queue",
             )
         return notes

@@ -17,7 +17,7 @@ from fastagi.domain.trunk import endpoint_option, trunk_of
 #: The value of PJSIP_ENDPOINT() for a caller ID that is not set.
 #: Values of an endpoint's callerid that show no number.
 NO_CALLER_ID: Final = ("", "<unknown>")
-_RELOAD: Final = "asterisk -rx 'module reload res_pjsip.so'"
+_RELOAD: Final = "sudo asterisk -rx 'module reload res_pjsip.so'"
 
 
 def check_trunks(

@@ -358,7 +358,7 @@ def test_dialplan_that_is_not_reloaded(installation: Installation) -> None:
     include = f'#include "{installation.etc}/callback-queue.conf"'
     installation.edit("extensions.conf", include, ";later", "dialplan reload")
     installation.edit("extensions.conf", ";later", include)
-    assert installation.fault().remedy == "run: asterisk -rx 'dialplan reload'"
+    assert installation.fault().remedy == "run: sudo asterisk -rx 'dialplan reload'"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class TestManager:
         assert only(self._check(tmp_path, _may(*may))) == (
             f"fault: {tmp_path}/etc/manager.conf:3: callback-queue may not use"
             f" {', '.join(WRITE_CLASSES[name])}: write has no '{name}' - write there:"
-            " write = agent,call,originate,reporting; then run: asterisk -rx"
+            " write = agent,call,originate,reporting; then run: sudo asterisk -rx"
             " 'manager reload'"
         )
 
@@ -122,7 +122,7 @@ class TestManager:
         assert only(self._check(tmp_path, _may(*may))) == (
             "fault: modules.conf: Asterisk has no action DeviceStateList:"
             " res_manager_devicestate.so is not loaded - load ="
-            " res_manager_devicestate.so in modules.conf; then run: asterisk -rx"
+            " res_manager_devicestate.so in modules.conf; then run: sudo asterisk -rx"
             " 'module load res_manager_devicestate.so'"
         )
 
@@ -157,7 +157,7 @@ class TestManager:
         assert text == (
             "warning: [callback-queue] in manager.conf: which events callback-queue may"
             f" read is not checked: {tmp_path}/etc/manager.conf does not exist - run"
-            " this check as root on Asterisk's machine; or run there: asterisk -rx"
+            " this check as root on Asterisk's machine; or run there: sudo asterisk -rx"
             " 'manager show user callback-queue' and compare its 'read perm' with: read"
             " = agent,call,system,user"
         )
@@ -176,8 +176,8 @@ class TestManager:
         assert fault == (
             f"fault: {tmp_path}/etc/manager.conf:2: Asterisk does not read all of"
             f" manager.conf: there is no file {tmp_path}/etc/gone.conf - correct the"
-            " name, or write #tryinclude in place of #include; then run: asterisk -rx"
-            " 'manager reload'"
+            " name, or write #tryinclude in place of #include; then run: sudo asterisk"
+            " -rx 'manager reload'"
         )
 
     def test_event_that_did_not_come_is_a_fault_all_the_same(
@@ -594,8 +594,8 @@ class TestDialplan:
         assert only(self._check(given, _contexts({}))) == (
             "fault: extensions.conf: Asterisk has not loaded our dialplan - copy"
             f" dialplan/callback-queue.conf to {tmp_path}/etc, write #include"
-            ' "callback-queue.conf" at the end of extensions.conf; then run: asterisk'
-            " -rx 'dialplan reload'"
+            ' "callback-queue.conf" at the end of extensions.conf; then run: sudo'
+            " asterisk -rx 'dialplan reload'"
         )
         write(tmp_path / "etc/extensions.conf", "[from-outside]\n")
         write(tmp_path / "etc/callback-queue.conf", _OURS.read_text())
@@ -605,7 +605,7 @@ class TestDialplan:
         )
         write(tmp_path / "etc/extensions.conf", "#include callback-queue.conf\n")
         text = only(self._check(given, _contexts({})))
-        assert text.endswith("- run: asterisk -rx 'dialplan reload'")
+        assert text.endswith("- run: sudo asterisk -rx 'dialplan reload'")
 
     @pytest.mark.parametrize("missing", dialplan.CONTEXTS)
     def test_context_missing(self, tmp_path: Path, missing: str) -> None:
@@ -754,7 +754,7 @@ class TestQueues:
         text = told(self._check(tmp_path, f"[support]\n{_GOOD}{_OFFER}", nothing))[0]
         assert text == (
             f"fault: {tmp_path}/etc/queues.conf:1: Asterisk has no queue support,"
-            " though it is here - run: asterisk -rx 'module reload app_queue.so'"
+            " though it is here - run: sudo asterisk -rx 'module reload app_queue.so'"
         )
 
     def test_queue_in_a_database_is_told_as_a_doubt(self, tmp_path: Path) -> None:
@@ -762,8 +762,8 @@ class TestQueues:
         texts = told(self._check(tmp_path, "[general]\n", self._status()))
         assert len(texts) == 2
         assert all(text.startswith("warning: queue support: ") for text in texts)
-        assert "asterisk -rx 'queue show support'" in texts[0]
-        assert "asterisk -rx 'realtime load queues name support'" in texts[1]
+        assert "sudo asterisk -rx 'queue show support'" in texts[0]
+        assert "sudo asterisk -rx 'realtime load queues name support'" in texts[1]
 
     def test_target_that_asterisk_does_not_have(self, tmp_path: Path) -> None:
         notes = self._check(
@@ -799,7 +799,8 @@ class TestQueues:
         assert text == (
             f"fault: {tmp_path}/etc/queues.conf:1: [support] has no context, so nothing"
             " happens when a caller presses 1 - write there: context ="
-            " callback-request; then run: asterisk -rx 'module reload app_queue.so'"
+            " callback-request; then run: sudo asterisk -rx 'module reload"
+            " app_queue.so'"
         )
 
     @pytest.mark.parametrize(
@@ -887,7 +888,7 @@ class TestQueues:
         text = only(notes)
         line = "exten => 2,1,Goto(callback-key,2,1)"
         remedy = (
-            f"write in the context keys: {line}; then run: asterisk -rx 'dialplan"
+            f"write in the context keys: {line}; then run: sudo asterisk -rx 'dialplan"
             " reload'"
             if own
             else "give the queue a context of its own with: include =>"
@@ -966,7 +967,7 @@ class TestQueues:
         script: Script = {"ShowDialPlan": lambda _: (error("Permission denied"),)}
         text = only(self._check(tmp_path, conf, script))
         assert text.startswith("warning: ")
-        assert "asterisk -rx 'dialplan show keys'" in text
+        assert "sudo asterisk -rx 'dialplan show keys'" in text
 
     @pytest.mark.parametrize("line", ["", "setqueuevar = no\n"])
     def test_queue_that_does_not_tell_its_name(self, tmp_path: Path, line: str) -> None:

@@ -152,8 +152,8 @@ class TestWhoMayNotRead:
     def test_group_that_may(self, closed: Path, service: User) -> None:
         (text,) = check(closed.parents[1], service, queue_log=str(closed))
         assert text == (
-            f"fault: {closed}: {service.name} may not read it - usermod -a -G"
-            f" {self._GROUP} {service.name}; systemctl restart callback-queue"
+            f"fault: {closed}: {service.name} may not read it - sudo usermod -a"
+            f" -G {self._GROUP} {service.name}; sudo systemctl restart callback-queue"
         )
         if os.geteuid() == 0:
             # As systemd gives them, or as usermod did before the last start.
@@ -166,7 +166,7 @@ class TestWhoMayNotRead:
     def test_group_that_may_not_either(self, closed: Path, service: User) -> None:
         closed.chmod(closed.stat().st_mode & ~0o040)
         (text,) = check(closed.parents[1], service, queue_log=str(closed))
-        assert f" - chmod g+r {closed}; usermod -a -G {self._GROUP} " in text
+        assert f" - sudo chmod g+r {closed}; sudo usermod -a -G {self._GROUP} " in text
 
     def test_directory_above_is_closed(self, closed: Path, service: User) -> None:
         log, directory = closed, closed.parent
@@ -177,7 +177,9 @@ class TestWhoMayNotRead:
             (text,) = check(log.parents[1], service, queue_log=str(log))
         finally:
             directory.chmod(0o755)
-        assert f"{service.name} may not read it - usermod -a -G {self._GROUP}" in text
+        assert (
+            f"{service.name} may not read it - sudo usermod -a -G {self._GROUP}" in text
+        )
 
     def test_nobody_is_told_to_join_the_group_of_root(
         self, closed: Path, service: User, monkeypatch: pytest.MonkeyPatch
@@ -185,7 +187,7 @@ class TestWhoMayNotRead:
         monkeypatch.setattr(Path, "group", lambda _path: "root")
         (text,) = check(closed.parents[1], service, queue_log=str(closed))
         assert text.endswith(
-            f"- setfacl -m u:{service.name}:r {closed}; setfacl -m"
+            f"- sudo setfacl -m u:{service.name}:r {closed}; sudo setfacl -m"
             f" d:u:{service.name}:r {closed.parent}, for those to come"
         )
 
@@ -373,8 +375,8 @@ def test_field_of_a_caller_that_cdr_custom_writes_without_quotes(
     assert found(bare) == [
         f"warning: {conf}:2: CDR(clid), CDR(src) may hold line breaks that a caller has"
         " sent, and without CSV_QUOTE() the caller can write CDRs of his own there -"
-        " write each field as ${CSV_QUOTE(${CDR(clid)})}; then: asterisk -rx 'module"
-        " reload cdr_custom.so'"
+        " write each field as ${CSV_QUOTE(${CDR(clid)})}; then: sudo asterisk -rx"
+        " 'module reload cdr_custom.so'"
     ]
     # The uniqueid is not the caller's.
     assert found(CUSTOM_CONF.replace("${CSV_QUOTE(${CDR(uniqueid)})}", "x")) == ["ok"]

@@ -156,7 +156,7 @@ class TestFastAgi:
         assert text.startswith(
             f"fault: 127.0.0.1:{port}: the service runs, and does not listen here: "
         )
-        assert text.endswith("systemctl restart callback-queue")
+        assert text.endswith("sudo systemctl restart callback-queue")
 
     def test_service_we_may_not_ask(self, tmp_path: Path) -> None:
         given = settings(tmp_path)
@@ -262,7 +262,7 @@ class TestRunningService:
         assert told(control) == ["ok"]
         text = only(check_service(found, control_refused=False))
         assert text.startswith("warning: callback-queue.service: an earlier version is")
-        assert "systemctl restart callback-queue" in text
+        assert "sudo systemctl restart callback-queue" in text
 
     def test_nobody_is_there(self, tmp_path: Path) -> None:
         path = tmp_path / "control.sock"
@@ -316,7 +316,7 @@ class TestService:
     def test_service_that_does_not_run_is_no_fault_but_told(self) -> None:
         text = only(check_service(None, control_refused=False))
         assert text.startswith("warning: callback-queue.service: the service is not ru")
-        assert "systemctl start callback-queue" in text
+        assert "sudo systemctl start callback-queue" in text
 
     def test_service_we_may_not_ask(self) -> None:
         assert told(check_service(None, control_refused=True)) == ["ok"]
