@@ -442,7 +442,7 @@ def _missing_trunks(queues: Mapping[str, Any]) -> list[str]:
     """Return a line for each queue whose clients can not be called."""
     return [
         f"{name}: NO CLIENT CAN BE CALLED: Asterisk has no PJSIP endpoint {trunk} -"
-        " correct outbound_channel and run 'callback-queue reload'"
+        " correct outbound_channel and run 'sudo systemctl reload callback-queue'"
         for name, queue in queues.items()
         if (trunk := queue.get("missing_trunk"))
     ]

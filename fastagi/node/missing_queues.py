@@ -57,8 +57,8 @@ class MissingQueues:
         near = get_close_matches(folded(name), known, n=1)
         self._log.warn(
             "Asterisk has no queue {name}{near}, so nobody is called back for"
-            " queues.{queue} of the settings; correct the name and run 'callback-queue"
-            " reload', or add [{name}] to queues.conf and run:"
+            " queues.{queue} of the settings; correct the name and run 'sudo systemctl"
+            " reload callback-queue', or add [{name}] to queues.conf and run:"
             " asterisk -rx 'module reload app_queue.so'",
             name=name,
             near=f" (but {known[near[0]]})" if near else "",

@@ -148,8 +148,8 @@ class Trunks:
         self._log.warn(
             "clients can not be called, so no callback begins: Asterisk has no PJSIP"
             " endpoint {trunk}, which outbound_channel of {queues} names ({channel});"
-            " correct outbound_channel in the settings and run 'callback-queue reload',"
-            " or add the endpoint to Asterisk; the names are in:"
+            " correct outbound_channel in the settings and run 'sudo systemctl reload"
+            " callback-queue', or add the endpoint to Asterisk; the names are in:"
             " asterisk -rx 'pjsip show endpoints'",
             trunk=trunk,
             queues=", ".join(f"queue {queue.name}" for queue in queues),

@@ -45,6 +45,7 @@ class TrunkTests(ServiceTestCase):
                 self.assertEqual(self.alice.rung, [])
                 said = [one for one in self.warnings() if "trnk" in one]
                 self.assertEqual(len(said), 1)
+                self.assertIn("run 'sudo systemctl reload callback-queue'", said[0])
                 # Mended in the settings.
                 process.service.settings.replace(
                     settings(queue_settings(fairness=fairness))
@@ -195,3 +196,5 @@ class TrunkTests(ServiceTestCase):
         process.service.settings.replace(settings(queue_settings("suport")))
         self.world.run(1)
         self.assert_warned("Asterisk has no queue suport (but support)")
+        (said,) = [one for one in self.warnings() if "suport" in one]
+        self.assertIn("run 'sudo systemctl reload callback-queue'", said)

@@ -329,7 +329,7 @@ def test_status_names_a_trunk_that_asterisk_does_not_have() -> None:
     last, *others = reversed(told.splitlines())
     assert last.startswith("a: NO CLIENT CAN BE CALLED: Asterisk has no PJSIP endpoint")
     assert "trnk" in last
-    assert "callback-queue reload" in last
+    assert "'sudo systemctl reload callback-queue'" in last
     assert not any("CAN BE CALLED" in line for line in others)
 
 
