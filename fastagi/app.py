@@ -215,6 +215,9 @@ class CallbackService:
             settings=self.settings,
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw,
+            why_not_queue=lambda queue: self.node.scheduler.outlook().why_not_queue(
+                queue
+            ),
         )
         settings_commands = SettingsCommands(
             settings=self.settings, clock=clock, dry_run=dry_run_by(programs)

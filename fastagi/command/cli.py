@@ -492,7 +492,8 @@ def numbers_list(config: str, as_json: bool, limit: int, before: str) -> None:
 def numbers_check(config: str, as_json: bool, queue: str, number: str) -> None:
     """Tell whether QUEUE may call NUMBER now, and why not.
 
-    Exit code 1 if it is not called.
+    Exit code 1 if a rule, a block or a limit forbids the call; 0 also if only the queue
+    is closed now, or no agent is free.
     """
     answer = _carry_out(config, commands.CheckNumber, queue=queue, number=number)
     _print(answer, as_json, render.checked(answer))

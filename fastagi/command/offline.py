@@ -49,6 +49,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     database = Database(settings.database.url, deliver=None)
     store = TaskStore(database)
     background = Background(clock)
+    opening_state = OpeningState(lambda: settings)
     task_commands = TaskCommands(
         store=store,
         requests=Requests(
@@ -65,7 +66,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         ),
         clock=clock,
         settings=lambda: settings,
-        opening_state=OpeningState(lambda: settings),
+        opening_state=opening_state,
         # There is nobody to tell: the service reads the tasks at its next start.
         tasks_changed=lambda: None,
         # The service ends the attempt at its next start.
@@ -82,6 +83,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         tasks_changed=lambda: None,
         # Without a service no attempt is followed.
         withdraw=lambda _key, _reason: None,
+        why_not_queue=lambda queue: opening_state.why_closed(queue, clock.epoch_s()),
     )
     dispatch = Dispatch(task_commands.handlers(), number_commands.handlers())
     try:

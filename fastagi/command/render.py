@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastagi.domain.expected_wait import rounded_minutes
+from fastagi.domain.reason import parse_utc_minute
 
 if TYPE_CHECKING:
     # Only for type checkers: importing the checks takes a while.
@@ -137,8 +138,15 @@ def bulk(answer: Mapping[str, Any]) -> str:
 def checked(answer: Mapping[str, Any]) -> str:
     """Return whether a number may be called, and what is known about it."""
     number, queue = answer["number"], answer["queue"]
+    # A service that is older than this program does not tell it.
+    not_now = answer.get("not_now")
     if answer["may_be_called"]:
         lines = [f"{number} may be called for queue {queue}."]
+        if not_now is not None:
+            lines = [
+                f"{number} may be called for queue {queue}, but not now:"
+                f" {_in_words(not_now)}."
+            ]
     else:
         lines = [f"{number} is not called for queue {queue} now:"]
         lines += [f"  - {why['reason']}" for why in answer["why_not"]]
@@ -159,6 +167,15 @@ def checked(answer: Mapping[str, Any]) -> str:
     if (refusal := answer["last_refusal"]) is not None:
         lines.append(f"Refused:  {_when(refusal['at'])}: {refusal['reason']}")
     return "\n".join(lines)
+
+
+def _in_words(why: Mapping[str, Any]) -> str:
+    """Return a reason in words, with the end of what it tells in the local zone."""
+    if "until" not in why["params"]:
+        return str(why["words"])
+    until = parse_utc_minute(why["params"]["until"])
+    utc = f"{until:%Y-%m-%d %H:%M} UTC"
+    return str(why["words"]).replace(utc, _when(until.isoformat())[:-3])
 
 
 def erased(answer: Any) -> str:

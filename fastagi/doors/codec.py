@@ -320,6 +320,7 @@ def checked_json(answer: NumberChecked) -> Json:
         "number": answer.number,
         "may_be_called": not answer.why_not,
         "why_not": [reason_json(why) for why in answer.why_not],
+        "not_now": why_json(answer.not_now),
         "dialled": answer.dialled,
         "dial_string": answer.dial_string,
         "region": answer.region,

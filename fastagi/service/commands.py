@@ -772,6 +772,9 @@ class NumberChecked:
     region: str
     #: Each reason why it is not called now; none: it may be called.
     why_not: tuple[Reason, ...]
+    #: What keeps every callback of the queue from beginning now, such as its opening
+    #: hours; None: nothing.
+    not_now: Reason | None
     blocked: BlockedNumber | None
     limits: tuple[LimitUse, ...]
     open_task: CallbackTask | None

@@ -71,6 +71,7 @@ class NumberCommands:
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
         withdraw: Callable[[str, Reason], None],
+        why_not_queue: Callable[[str], Reason | None],
     ) -> None:
         """Store the collaborators.
 
@@ -81,12 +82,15 @@ class NumberCommands:
             tasks_changed: called after a task has ended, or is going to end.
             withdraw: called with a client key and a reason; ends the attempt to reach
                 that client, unless client and agent are talking.
+            why_not_queue: returns what keeps every callback of a queue from beginning
+                now; None: nothing.
         """
         self._store = store
         self._clock = clock
         self._settings = settings
         self._tasks_changed = tasks_changed
         self._withdraw = withdraw
+        self._why_not_queue = why_not_queue
 
     def handlers(self) -> Mapping[type[Command], Handler]:
         """Return the handler of each command."""
@@ -213,6 +217,7 @@ class NumberCommands:
             else dial_string(queue.outbound_channel, dialled),
             region=region_of(number, plan.region),
             why_not=tuple(why_not),
+            not_now=self._why_not_queue(queue.name),
             blocked=facts.blocked,
             limits=uses,
             open_task=facts.open_task,

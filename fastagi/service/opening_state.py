@@ -13,6 +13,8 @@ from attrs import frozen
 
 from fastagi.config.sections import Settings
 from fastagi.domain.hours import OpeningHours, OpenState
+from fastagi.domain.reason import Code, Reason
+from fastagi.domain.why_not_yet import until
 
 
 @frozen
@@ -77,6 +79,14 @@ class OpeningState:
             state = hours.state_at(datetime.fromtimestamp(now, UTC))
             known = self._known[queue] = _Known(hours, now, state)
         return known.state
+
+    def why_closed(self, queue: str, now: float) -> Reason | None:
+        """Return the reason if a queue is closed at ``now`` (epoch seconds)."""
+        state = self.state_at(queue, now)
+        if state.is_open:
+            return None
+        opens_at = None if state.until is None else state.until.timestamp()
+        return until(Code.CLOSED_UNTIL, opens_at)
 
     def open_since(self, queue: str, now: float) -> datetime | None:
         """Return when a queue opened last.

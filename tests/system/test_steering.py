@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from unittest import mock
 
+from fastagi.config.queue_layers import DAYS_OF_WEEK
 from fastagi.domain.reason import Code, actor_in
 from fastagi.domain.turns import Fairness
 from fastagi.service.commands import COMMANDS
@@ -20,6 +21,7 @@ from tests.system.harness import (
     ServiceTestCase,
     live_first,
     queue_settings,
+    settings,
 )
 
 A, B, C = (f"030111111{n}" for n in "123")
@@ -503,6 +505,19 @@ class NumberTests(SteeringTestCase):
         self.assertEqual(found["why_not"][0]["reason_code"], "too_few_digits")
         self.assertEqual(found["last_refusal"]["number"], "12")
         self.assertIn("no queue", self.error("numbers.check", queue="x", number=A))
+
+    def test_check_says_what_keeps_the_queue_from_calling_now(self) -> None:
+        hours = {"time_zone": "UTC", **dict.fromkeys(DAYS_OF_WEEK, "09:00-17:00")}
+        process = self.begin(queue_settings(opening_hours=hours))
+        found = self.check(A)
+        self.assertTrue(found["may_be_called"])
+        self.assertEqual(found["not_now"]["code"], "closed_until")
+        process.service.settings.replace(settings(LIVE_FIRST))
+        self.world.settle()
+        self.assertIsNone(self.check(A)["not_now"])
+        self.alice.busy()
+        self.world.settle()
+        self.assertEqual(self.check(A)["not_now"]["code"], "agents_busy")
 
     def test_blocked_numbers_are_listed_on_from_where_the_list_ended(self) -> None:
         self.begin(LIVE_FIRST)

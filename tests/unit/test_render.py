@@ -449,3 +449,38 @@ def test_callback_that_waits_in_line_shows_its_position() -> None:
     # While an agent's phone rings for it, it is still in line.
     call = {**_calling("agent_rings"), "position": 1}
     assert "ringing the agent PJSIP/101 since" in render.tasks([call])
+
+
+def _checked(**more: object) -> dict[str, object]:
+    return {
+        "number": "+4930123456",
+        "queue": "support",
+        "may_be_called": True,
+        "why_not": [],
+        "dialled": "",
+        "region": "DE",
+        "limits": [],
+        "open_task": None,
+        "last_refusal": None,
+        **more,
+    }
+
+
+def test_number_is_said_to_wait_for_the_queue_to_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    until = {
+        "code": "closed_until",
+        "params": {"until": "2026-12-01T08:00Z"},
+        "words": "the queue is closed until 2026-12-01 08:00 UTC",
+    }
+    first = render.checked(_checked(not_now=until)).splitlines()[0]
+    assert first == (
+        "+4930123456 may be called for queue support, but not now: the queue is closed"
+        " until 2026-12-01 09:00."
+    )
+    for told in ({}, {"not_now": None}):
+        first = render.checked(_checked(**told)).splitlines()[0]
+        assert first == "+4930123456 may be called for queue support."

@@ -96,3 +96,26 @@ def test_supervisors_neither_read_nor_erase_what_is_kept(browser: Browser) -> No
     for operation in ("erase", "export"):
         answer = browser.post(f"/numbers/{operation}", number=_NUMBER, sure="1")
         assert answer.status_code == 403
+
+
+def test_number_may_be_called_but_its_queue_is_closed(browser: Browser) -> None:
+    checked: dict[str, Any] = {
+        "queue": "support",
+        "number": _NUMBER,
+        "may_be_called": True,
+        "why_not": [],
+        "dialled": _NUMBER,
+        "dial_string": "",
+        "region": "DE",
+        "limits": [],
+        "open_task": None,
+        "last_refusal": None,
+    }
+    browser.live.answer = lambda command: checked
+    path = "/numbers?number=%2B49301234567&queue=support"
+    assert "It may be called now." in _page(browser, path)
+    why = {"code": "closed_until", "params": {}, "words": "the queue stays closed"}
+    checked["not_now"] = why
+    page = _page(browser, path)
+    assert "It may be called, but not now:</strong> the queue stays closed" in page
+    assert "It may be called now." not in page

@@ -617,6 +617,11 @@ class NumberChecked(BaseModel):
     number: str
     may_be_called: bool
     why_not: list[WhyNot]
+    not_now: ReasonObject | None = Field(
+        default=None,
+        description="What keeps every callback of the queue from beginning now, such as"
+        " its opening hours; null: nothing.",
+    )
     dialled: str = Field(description="The number as it is dialled; empty: never.")
     dial_string: str = Field(description="Asterisk's dial string; empty: never called.")
     region: str = Field(description="Country of the number; empty: none, or unknown.")
