@@ -228,7 +228,8 @@ def tasks_list(config: str, as_json: bool, everything: bool, **wanted: Any) -> N
     """List tasks, the latest first. Without options: the open tasks.
 
     TRIES counts calls to the client, with the one in progress. If only an agent's phone
-    has rung, it does not count.
+    has rung, it does not count. WHY says what keeps a client from being called; if
+    nothing does, or no service runs, why the task is as it is.
     """
     answer = _carry_out(config, commands.ListTasks, all=everything, **wanted)
     click.echo(json.dumps(answer, indent=2) if as_json else render.tasks(answer))

@@ -207,7 +207,12 @@ def refused(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _why(task: Mapping[str, Any]) -> str:
-    """Return the task's reason, and what it waits for, or how far its call is."""
+    """Return what a task waits for, or how far its call is; else its reason."""
+    assigned = _assigned(task)
+    return f"{_why_alone(task)}; {assigned}" if assigned else _why_alone(task)
+
+
+def _why_alone(task: Mapping[str, Any]) -> str:
     call = _call(task)
     if task["status"] == "calling" and task["cancel_requested"]:
         ends = f"{task['reason']}; ends with the call under way"
@@ -219,7 +224,14 @@ def _why(task: Mapping[str, Any]) -> str:
         return f"waits in line at position {position}"
     reason = _reason(task)
     if not task["queue_closed"]:
-        return reason
+        why = task.get("why_not_yet")
+        # The reason of a retry has the result of the last try.
+        if why is None or (
+            task.get("reason_code") == "retry" and not _why_not_yet(task)
+        ):
+            return reason
+        words = f"not yet: {_in_words(why)}"
+        return f"{reason}; {words}" if task.get("reason_code") == "retry" else words
     if task["opens_at"] is None:
         return f"{reason}; the queue is closed"
     early = " and expires before" if _expires_first(task) else ""
@@ -333,11 +345,18 @@ def _steered(task: Mapping[str, Any]) -> str:
     if task["ended_at"] is not None:
         return ""
     words = " An operator moved it in line." if task.get("moved") else ""
-    if agent := task.get("assigned_to"):
-        until = task.get("assigned_until")
-        limit = f"until {_when(until)}" if until else "until it is released"
-        words += f" Only {agent} is asked, {limit}."
+    if assigned := _assigned(task):
+        words += f" {assigned[0].upper()}{assigned[1:]}."
     return words
+
+
+def _assigned(task: Mapping[str, Any]) -> str:
+    """Return which agent alone is asked for an open task, and until when; else ""."""
+    if task["ended_at"] is not None or not (agent := task.get("assigned_to")):
+        return ""
+    until = task.get("assigned_until")
+    limit = f"until {_when(until)}" if until else "until it is released"
+    return f"only {agent} is asked, {limit}"
 
 
 def _expected(task: Mapping[str, Any]) -> str:

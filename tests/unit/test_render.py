@@ -484,3 +484,39 @@ def test_number_is_said_to_wait_for_the_queue_to_open(
     for told in ({}, {"not_now": None}):
         first = render.checked(_checked(**told)).splitlines()[0]
         assert first == "+4930123456 may be called for queue support."
+
+
+def _row(**more: object) -> str:
+    """Return the row of a task in the list."""
+    joined = {"joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    return render.tasks([{**task(**more), **joined}]).splitlines()[1]
+
+
+def test_list_says_what_keeps_a_client_from_being_called() -> None:
+    why = {"code": "agents_busy", "params": {}, "words": "no agent is free"}
+    requested = {"reason": "the caller pressed 1", "reason_code": "requested"}
+    assert _row(**requested).endswith("  the caller pressed 1")
+    row = _row(**requested, why_not_yet=why)
+    assert row.endswith("  not yet: no agent is free")
+    assert "pressed" not in row
+
+
+def test_list_keeps_the_result_of_the_last_try_of_a_task_that_waits() -> None:
+    retry = {"reason_code": "retry", "reason_params": {"delay_s": 30.0}}
+    why = {"code": "agents_busy", "params": {}, "words": "no agent is free"}
+    row = _row(**retry, why_not_yet=why)
+    assert row.endswith(
+        "  busy (SIP 486); the next try is due; not yet: no agent is free"
+    )
+    # The time of the next try says this already.
+    why = {"code": "not_due", "params": {}, "words": "due at 2026-11-24 16:24 UTC"}
+    assert _row(**retry, why_not_yet=why).endswith("; the next try is due")
+
+
+def test_list_says_which_agent_alone_is_asked() -> None:
+    row = _row(assigned_to="PJSIP/101")
+    assert row.endswith("; only PJSIP/101 is asked, until it is released")
+    row = _row(assigned_to="PJSIP/101", assigned_until="2026-11-24T17:00:00.000+00:00")
+    assert row.endswith("; only PJSIP/101 is asked, until 2026-11-24 17:00:00")
+    ended = _row(assigned_to="PJSIP/101", ended_at="2026-11-24T17:00:00.000+00:00")
+    assert "asked" not in ended
