@@ -439,7 +439,7 @@ def status(answer: Mapping[str, Any]) -> str:
         lines.append(f"Tasks:     {', '.join(counts) or 'none'}")
     if (since := answer.get("oldest_task_since")) is not None:
         lines.append(f"Oldest:    waits since {_when(since)} ({_age(since)})")
-    lines += [f"Calls:     {answer['calls_under_way']} under way"]
+    lines += [f"Calls:     {_calls(answer)}"]
     if offers := answer.get("offers"):
         words = ", ".join(f"{number} {outcome}" for outcome, number in offers.items())
         lines += [f"Offers:    {words} (in 24 hours)"]
@@ -472,6 +472,15 @@ def status(answer: Mapping[str, Any]) -> str:
     lines.append(_table(head, rows))
     lines += _missing_trunks(answer["queues"])
     return "\n".join(lines)
+
+
+def _calls(answer: Mapping[str, Any]) -> str:
+    """Return how many calls are under way, and how many of them wait in line."""
+    calls = answer["calls_under_way"]
+    calling = (answer["tasks"] or {}).get("calling", 0)
+    in_line = max(calling - calls, 0)
+    more = f", {in_line} of them in line" if in_line else ""
+    return f"{calls + in_line} under way{more}"
 
 
 def _missing_trunks(queues: Mapping[str, Any]) -> list[str]:

@@ -520,3 +520,48 @@ def test_list_says_which_agent_alone_is_asked() -> None:
     assert row.endswith("; only PJSIP/101 is asked, until 2026-11-24 17:00:00")
     ended = _row(assigned_to="PJSIP/101", ended_at="2026-11-24T17:00:00.000+00:00")
     assert "asked" not in ended
+
+
+def _status(**more: object) -> str:
+    """Return the status of a service with one queue."""
+    queue: dict[str, object] = {
+        "target": "t",
+        "known": True,
+        "members": 1,
+        "free": [],
+        "waiting": 0,
+        "open": True,
+        "until": None,
+    }
+    queue |= {name: more.pop(name) for name in list(more) if name in _OF_QUEUE}
+    return render.status(
+        {
+            "version": "1",
+            "started_at": "2026-11-24T17:00:00+00:00",
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": {},
+            "calls_under_way": 0,
+            "queues": {"a": queue},
+            **more,
+        }
+    )
+
+
+_OF_QUEUE = {"known", "expected_wait_s", "expected_callback_s", "agents", "free"}
+
+
+@pytest.mark.parametrize(
+    ("calling", "calls", "words"),
+    [
+        (0, 0, "0 under way"),
+        (1, 0, "1 under way, 1 of them in line"),
+        (3, 2, "3 under way, 1 of them in line"),
+        (2, 2, "2 under way"),
+    ],
+)
+def test_status_counts_the_call_of_each_task_that_is_called(
+    calling: int, calls: int, words: str
+) -> None:
+    told = _status(tasks={"calling": calling}, calls_under_way=calls)
+    assert f"\nCalls:     {words}\n" in told
