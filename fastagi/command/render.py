@@ -513,7 +513,7 @@ def _wait(wait_s: float | None) -> str:
     minutes = rounded_minutes(wait_s)
     if minutes is None:
         return "-"
-    return f"about {minutes} min" if minutes else "less than 1 min"
+    return f"about {_span(minutes)}" if minutes else "less than 1 min"
 
 
 def _oldest(queue: Mapping[str, Any]) -> str:
@@ -524,8 +524,12 @@ def _oldest(queue: Mapping[str, Any]) -> str:
 
 def _age(since: str) -> str:
     """Return how long ago a time was, in days, hours and minutes."""
-    minutes = int((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
-    minutes = max(minutes, 0) // 60
+    age = datetime.now(UTC) - datetime.fromisoformat(since)
+    return _span(max(int(age.total_seconds()), 0) // 60)
+
+
+def _span(minutes: int) -> str:
+    """Return a span of time in days, hours and minutes, in two units at most."""
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:

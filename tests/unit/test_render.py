@@ -565,3 +565,17 @@ def test_status_counts_the_call_of_each_task_that_is_called(
 ) -> None:
     told = _status(tasks={"calling": calling}, calls_under_way=calls)
     assert f"\nCalls:     {words}\n" in told
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "words"),
+    [
+        (3000.0, "about 50 min"),
+        (5000.0, "about 1 h 30 min"),
+        (80_900.0, "about 22 h 30 min"),
+        (180_000.0, "about 2 d 2 h"),
+    ],
+)
+def test_status_says_long_waits_in_hours(wait_s: float, words: str) -> None:
+    told = _status(expected_callback_s=wait_s)
+    assert re.split("  +", told.splitlines()[-1])[8] == words
