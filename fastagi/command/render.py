@@ -444,14 +444,17 @@ def status(answer: Mapping[str, Any]) -> str:
         words = ", ".join(f"{number} {outcome}" for outcome, number in offers.items())
         lines += [f"Offers:    {words} (in 24 hours)"]
     lines += [""]
+    # What was known of the queues before the link was lost may be wrong by now.
+    links = answer.get("nodes") or [answer["asterisk"]]
+    linked = any(link["connected"] for link in links)
     rows = [
         (
             name,
             _opening(queue),
             queue["target"],
-            _agents(queue),
-            ", ".join(queue["free"]) or "-",
-            _waiting(queue),
+            _agents(queue) if linked else "not known",
+            (linked and ", ".join(queue["free"])) or "-",
+            _waiting(queue) if linked else "-",
             _oldest(queue),
             _wait(queue.get("expected_wait_s")),
             _wait(queue.get("expected_callback_s")),

@@ -579,3 +579,13 @@ def test_status_counts_the_call_of_each_task_that_is_called(
 def test_status_says_long_waits_in_hours(wait_s: float, words: str) -> None:
     told = _status(expected_callback_s=wait_s)
     assert re.split("  +", told.splitlines()[-1])[8] == words
+
+
+def test_status_without_asterisk_does_not_tell_what_the_agents_did_before() -> None:
+    link = {"connected": False, "version": "", "error": "refused"}
+    for known in (True, False):
+        told = _status(asterisk=link, known=known, agents=0, free=["PJSIP/101"])
+        cells = re.split("  +", told.splitlines()[-1])
+        assert cells[3:6] == ["not known", "-", "-"]
+    linked = re.split("  +", _status(free=["PJSIP/101"]).splitlines()[-1])
+    assert linked[3:6] == ["1", "PJSIP/101", "0"]
