@@ -214,9 +214,11 @@ class SqliteBackend:
         except FileExistsError:
             return
         except OSError as error:
+            remedy = f"let the user this service runs as write to {self._path.parent}"
+            if isinstance(error, PermissionError):
+                remedy = f"run the command with sudo, or {remedy}"
             raise StoreUnavailable(
-                f"{self._path} can not be made: {error.strerror}",
-                f"let the user this service runs as write to {self._path.parent}",
+                f"{self._path} can not be made: {error.strerror}", remedy
             ) from error
         if os.geteuid() == 0:
             # Run as root: give the file to the owner of the directory, the service.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -1052,6 +1053,21 @@ def test_a_directory_where_no_file_can_be_made() -> None:
     # Not even root may write there.
     with pytest.raises(StoreUnavailable, match=r"/proc/callbacks\.db can not be made"):
         migrate.prepare("sqlite:////proc/callbacks.db")
+
+
+def test_a_user_who_may_not_make_the_file_is_told_of_sudo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, really = tmp_path / "callbacks.db", os.open
+
+    def refuse(file: Any, *args: Any, **more: Any) -> int:
+        if Path(file) == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really(file, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreUnavailable, match="run the command with sudo, or let"):
+        migrate.prepare(f"sqlite:///{path}")
 
 
 # -- PostgreSQL ------------------------------------------------------------
