@@ -787,6 +787,9 @@ def _load_or_find_socket(config: str) -> tuple[Settings | None, str]:
         click.echo(str(errors), err=True)
         control_socket = read_control_socket(config)
         if control_socket is None:
+            click.echo(
+                "a service that runs has its earlier settings in force", err=True
+            )
             sys.exit(2)
         return None, control_socket
     return settings, settings.control.socket

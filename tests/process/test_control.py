@@ -174,7 +174,9 @@ def test_commands_reach_the_service_while_the_settings_file_has_a_mistake(
         assert code == 0
         assert "task 1 added" in said
         program.config.write_text("queues: [")
-        assert program.command("status")[0] == 2
+        code, said = program.command("status")
+        assert code == 2
+        assert "a service that runs has its earlier settings in force" in said
     program.write_settings(queues={"support": {"attemps": 3}})
     code, said = program.command("tasks", "list")
     assert code == 2
