@@ -83,6 +83,10 @@ class OperatorsLine:
             named = agent.casefold()
             found = [one for one in members if one.name.casefold() == named]
         if not found:
+            # 101 for PJSIP/101, if there is only one.
+            named = folded(f"/{agent}")
+            found = [one for one in members if folded(one.interface).endswith(named)]
+        if not found:
             known = [
                 f"{one.name} ({one.interface})"
                 if one.name and one.name != one.interface

@@ -251,6 +251,16 @@ class AssignTests(SteeringTestCase):
                     self.assertEqual(self.called(), [A])
                     self.assertEqual(self.rung(), (1, 0))
 
+    def test_agent_is_found_without_the_technology_if_only_one_is_meant(self) -> None:
+        for member in self.support.members:
+            member.name = member.interface
+        self.wait(LIVE_FIRST)
+        short = BOB.partition("/")[2]
+        task = self.ask("tasks.assign", id=1, agent=short)["task"]
+        self.assertEqual(task["assigned_to"], BOB)
+        said = self.error("tasks.assign", id=1, agent=short[1:])
+        self.assertIn("has no agent", said)
+
     def test_agent_who_is_paused_keeps_the_task(self) -> None:
         for queue in (LIVE_FIRST, IN_LINE):
             with self.subTest(fairness=queue.fairness):
