@@ -39,6 +39,8 @@ class Capacity:
 
     def can_take(self, target: str) -> bool:
         """Whether :meth:`take` would grant one more callback."""
+        if not self._ordered(target):
+            return False
         taken = dict(self._taken)
         granted = self._match(target, set())
         self._taken = taken

@@ -379,11 +379,14 @@ class Scheduler:
 
     def _with_agent(self, capacity: Capacity, now: float) -> frozenset[str]:
         """Return the queues with an agent who is free for one more callback."""
-        can_take = {t.key: capacity.can_take(folded(t.key)) for t in self._targets()}
+        free = {t.key for t in self._targets() if capacity.can_take(folded(t.key))}
+        if not free:
+            return frozenset()
+        queues = self._settings().queues
         return frozenset(
             name
             for name in self._callable(now, in_line=False)
-            if can_take[target_key(self._settings().queue(name))]
+            if target_key(queues[name]) in free
         )
 
     # -- a pass --------------------------------------------------------------
