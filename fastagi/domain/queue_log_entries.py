@@ -56,8 +56,10 @@ class EventRow:
     number: str
     #: Linkedid of the call that caused the event, otherwise of the task's first call.
     linkedid: str = ""
-    #: Channel id of the event's attempt; empty if there is none.
+    #: Channel id of the event's attempt, and the node on which it was made; empty if
+    #: there is none.
     channel_id: str = ""
+    node: str = ""
     disposition: Disposition | None = None
     member: str = ""
     talk_s: float = 0.0

@@ -27,6 +27,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from fastagi.config.sections import Settings
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.contacts import Contact, PastContact, served_after
 from fastagi.domain.counting import Ended
 from fastagi.errors import Problem
@@ -51,8 +52,8 @@ from fastagi.service.served import ServedClients
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: Name of the mark in the store.
-MARK: Final = "history"
+#: Name of the mark of the only Asterisk in the store.
+_MARK: Final = "history"
 #: How long callbacks wait for the histories after a connect, in seconds.
 HOLD_S: Final = 10.0
 #: Time limit of one reading, in seconds.
@@ -70,6 +71,11 @@ _WRITTEN_S: Final = 2.0
 _SLACK_S: Final = 2.0
 #: Maximum number of remembered calls that are not called back.
 _MAX_REJECTED: Final = 5000
+
+
+def mark_of(node: str) -> str:
+    """Return the name of the mark of a node in the store."""
+    return _MARK if node == DEFAULT_NODE else f"{_MARK}:{node}"
 
 
 def sources_of(settings: Settings) -> list[Source]:
@@ -157,7 +163,9 @@ class CatchUp:
         background: Background,
         settings: Callable[[], Settings],
         in_thread: InThread,
+        node: str = DEFAULT_NODE,
     ) -> None:
+        self._mark = mark_of(node)
         self._store = store
         self._call_tracker = call_tracker
         self._requests = requests
@@ -309,7 +317,7 @@ class CatchUp:
             if queue.missed_calls
         ]
         oldest = min(windows, default=now)
-        mark = await self._store.mark(MARK)
+        mark = await self._store.mark(self._mark)
         if mark is None:
             return oldest
         return max(oldest, min(mark.timestamp(), now) - _SLACK_S)
@@ -436,7 +444,8 @@ class CatchUp:
             while until != self._call_tracker.heard_until and not self._holds_mark:
                 until = self._call_tracker.heard_until
                 with suppress(StoreUnavailable):
-                    await self._store.set_mark(MARK, datetime.fromtimestamp(until, UTC))
+                    at = datetime.fromtimestamp(until, UTC)
+                    await self._store.set_mark(self._mark, at)
         finally:
             self._marking = False
 

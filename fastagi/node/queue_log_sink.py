@@ -12,11 +12,17 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.config.sections import Settings
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.queue_log_entries import Entry, EventRow, entries
 from fastagi.service.outbox import NotDelivered
 
 #: Pause before the next try while Asterisk is shutting down, in seconds.
 _SHUTDOWN_RETRY_S: Final = 15.0
+
+
+def reader_of(node: str) -> str:
+    """Return the name of the sink of a node in the table of positions."""
+    return QueueLogSink.name if node == DEFAULT_NODE else f"{QueueLogSink.name}:{node}"
 
 
 class QueueLogSink:
@@ -31,7 +37,21 @@ class QueueLogSink:
         manager: AmiSession,
         settings: Callable[[], Settings],
         member_name: Callable[[str], str],
+        node: str = DEFAULT_NODE,
+        takes: Callable[[str], bool] = lambda _node: True,
     ) -> None:
+        """Store the parts.
+
+        Args:
+            manager: the link to Asterisk.
+            settings: the settings in force.
+            member_name: returns the name of an agent, by the interface.
+            node: the name of this Asterisk.
+            takes: whether events of attempts on a node (empty: without an attempt) are
+                written here.
+        """
+        self.name = reader_of(node)
+        self._takes = takes
         self._manager = manager
         self._settings = settings
         self._member_name = member_name
@@ -54,7 +74,7 @@ class QueueLogSink:
 
     def entries(self, event: EventRow) -> Sequence[Entry]:
         """Return the lines of queue_log for an event."""
-        return entries(event)
+        return entries(event) if self._takes(event.node) else ()
 
     async def deliver(self, entry: Entry) -> None:
         """Write one line.

@@ -71,9 +71,26 @@ class Outbox(Generic[E]):
     """Delivers entries to one sink, one after another."""
 
     def __init__(
-        self, sink: Sink[E], *, store: TaskStore, clock: Clock, background: Background
+        self,
+        sink: Sink[E],
+        *,
+        store: TaskStore,
+        clock: Clock,
+        background: Background,
+        passes_over_past: bool = False,
     ) -> None:
+        """Store the parts.
+
+        Args:
+            sink: where the entries go.
+            store: has the events, and the position of the sink.
+            clock: the clocks.
+            background: the owner of the work.
+            passes_over_past: whether a sink without a position begins after the last
+                event, because another one has had the events until now.
+        """
         self._sink = sink
+        self._passes_over_past = passes_over_past
         self._store = store
         self._stopped = False
         self._worker = Worker(
@@ -97,6 +114,9 @@ class Outbox(Generic[E]):
 
     async def _catch_up(self) -> float | None:
         """Deliver the entries of all new events; return the seconds until a retry."""
+        if self._passes_over_past:
+            await self._store.begin_reading(self._sink.name)
+            self._passes_over_past = False
         if not self._sink.is_wanted:
             await self._store.skip_events(self._sink.name)
         elif self._may_go_on:

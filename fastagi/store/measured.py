@@ -12,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import bindparam, insert, select, update
 
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.expected_wait import Average, Measured
 from fastagi.store import schema
 
@@ -31,22 +32,33 @@ _CHANGE: Final = (
 )
 
 
-def get(conn: sa.Connection) -> dict[str, Measured]:
-    """Return what was measured, by the name of the queue in lower case."""
+#: Stands between the name of a node and that of a queue, which has no such sign.
+_MARK: Final = "|"
+
+
+def _prefix(node: str) -> str:
+    return "" if node == DEFAULT_NODE else f"{node}{_MARK}"
+
+
+def get(conn: sa.Connection, node: str) -> dict[str, Measured]:
+    """Return what was measured on a node, by the name of the queue in lower case."""
+    prefix = _prefix(node)
     return {
-        row.queue: Measured(
+        row.queue.removeprefix(prefix): Measured(
             handling=Average(row.handling_s, row.handling_weight),
             ring=Average(row.ring_s, row.ring_weight),
             left=row.callers_left,
             waited_s=row.waited_s,
         )
         for row in conn.execute(_GET)
+        if row.queue.startswith(prefix) and _MARK not in row.queue.removeprefix(prefix)
     }
 
 
-def put(conn: sa.Connection, by_queue: Mapping[str, Measured]) -> None:
-    """Store what was measured, in place of what was stored for these queues."""
-    for queue, known in by_queue.items():
+def put(conn: sa.Connection, by_queue: Mapping[str, Measured], node: str) -> None:
+    """Store what was measured on a node, in place of what was stored for it."""
+    for name, known in by_queue.items():
+        queue = f"{_prefix(node)}{name}"
         values = {
             "handling_s": known.handling.mean,
             "handling_weight": known.handling.weight,

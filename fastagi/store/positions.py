@@ -68,6 +68,7 @@ _AFTER: Final = (
         _task.c.number,
         _task.c.linkedid.label("first_linkedid"),
         _attempt.c.channel_id,
+        _attempt.c.node,
         _attempt.c.disposition,
         _attempt.c.member,
         _attempt.c.talk_s,
@@ -101,6 +102,12 @@ def put(conn: sa.Connection, name: str, position: Position) -> None:
         conn.execute(_MAKE, {"name": name, "event_id": event_id, "entries": entries})
 
 
+def begin(conn: sa.Connection, name: str) -> None:
+    """Let a reader that has no position yet begin after the last event."""
+    if conn.execute(_GET, {"name": name}).first() is None:
+        put(conn, name, Position(conn.execute(_LAST).scalar_one()))
+
+
 def put_last(conn: sa.Connection, name: str) -> None:
     """Set the position of a reader to the last event, so that it skips all before."""
     last = Position(conn.execute(_LAST).scalar_one())
@@ -124,6 +131,7 @@ def after(conn: sa.Connection, event_id: int, limit: int) -> list[EventRow]:
             number=row.number,
             linkedid=row.linkedid or row.first_linkedid,
             channel_id=row.channel_id or "",
+            node=row.node or "",
             disposition=(
                 None if row.disposition is None else Disposition(row.disposition)
             ),

@@ -792,8 +792,8 @@ class TaskStore:
         )
 
     async def measured(self) -> dict[str, Measured]:
-        """Return what was measured, by the name of the queue in lower case."""
-        return await self._database.run("measured", measured.get)
+        """Return what was measured here, by the name of the queue in lower case."""
+        return await self._database.run("measured", measured.get, self._node)
 
     async def note_talk(
         self, number_key: str, member: str, now: datetime, since: datetime
@@ -812,7 +812,7 @@ class TaskStore:
 
     async def set_measured(self, by_queue: Mapping[str, Measured]) -> None:
         """Store what was measured, in place of what was stored for these queues."""
-        await self._run_fenced("set measured", measured.put, dict(by_queue))
+        await self._run_fenced("set measured", measured.put, dict(by_queue), self._node)
 
     async def block(
         self, number: BlockedNumber, region: str, actor: str = ""
@@ -1119,6 +1119,10 @@ class TaskStore:
     async def set_position(self, reader: str, position: Position) -> None:
         """Store how far a reader of the events has read."""
         await self._run_fenced("set position", positions.put, reader, position)
+
+    async def begin_reading(self, reader: str) -> None:
+        """Let a reader that has no position yet begin after the last event."""
+        await self._run_fenced("begin reading", positions.begin, reader)
 
     async def skip_events(self, reader: str) -> None:
         """Make a reader skip all events until now."""

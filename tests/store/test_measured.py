@@ -7,6 +7,7 @@ import attrs
 
 from fastagi.domain.expected_wait import Average, Measured
 from fastagi.domain.task import WaitingTask
+from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from tests.store.harness import at, done, new_task
 
@@ -31,6 +32,15 @@ def test_what_was_measured_replaces_what_was_stored_of_that_queue(
     longer = BUSY.with_call(500, 180)
     done(store.set_measured({"support": longer}))
     assert done(store.measured()) == {"support": longer, "sales": BUSY}
+
+
+def test_each_node_has_its_own_measurements(database: Database) -> None:
+    one, other = TaskStore(database), TaskStore(database, node="berlin")
+    longer = BUSY.with_call(500, 180)
+    done(one.set_measured({"support": BUSY}))
+    done(other.set_measured({"support": longer, "sales": BUSY}))
+    assert done(one.measured()) == {"support": BUSY}
+    assert done(other.measured()) == {"support": longer, "sales": BUSY}
 
 
 def test_waiting_tasks_come_by_place_with_their_times(store: TaskStore) -> None:

@@ -56,9 +56,13 @@ class Outboxes:
         self.background = Background(clock)
         self._store, self._clock = store, clock
 
-    def begin(self, sink: Diary) -> Outbox[str]:
+    def begin(self, sink: Diary, *, passes_over_past: bool = False) -> Outbox[str]:
         outbox = Outbox(
-            sink, store=self._store, clock=self._clock, background=self.background
+            sink,
+            store=self._store,
+            clock=self._clock,
+            background=self.background,
+            passes_over_past=passes_over_past,
         )
         outbox.wake()
         return outbox
@@ -151,6 +155,24 @@ def test_events_of_a_sink_that_is_switched_off_are_passed_over(
     done(store.add(new_task("200"), at(1)))
     outbox.wake()
     assert diary.written == ["2 asked", "2 waits"]
+
+
+def test_sink_that_is_new_beside_another_gets_what_happens_from_now_on(
+    store: TaskStore, outboxes: Outboxes
+) -> None:
+    done(store.add(new_task("100"), at(0)))
+    diary = Diary()
+    outbox = outboxes.begin(diary, passes_over_past=True)
+    assert diary.written == []
+
+    done(store.add(new_task("200"), at(1)))
+    outbox.wake()
+    assert diary.written == ["2 asked", "2 waits"]
+
+    # Its position is stored, so the next process leaves nothing out.
+    done(store.add(new_task("300"), at(2)))
+    outboxes.begin(diary, passes_over_past=True)
+    assert diary.written == ["2 asked", "2 waits", "3 asked", "3 waits"]
 
 
 def test_nothing_is_delivered_after_the_stop(

@@ -50,6 +50,7 @@ def test_events_come_in_order_with_what_is_known(store: TaskStore) -> None:
     assert [one.linkedid for one in found] == ["1.1", "2.2", "1.1", "1.1", "1.1"]
     last = found[-1]
     assert (last.channel_id, last.talk_s, last.queue) == ("c1", 20, "support")
+    assert [one.node for one in found] == ["", "", *["default"] * 3]
     assert last.disposition is not None
     assert last.at == at(4)
 
