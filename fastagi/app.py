@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
@@ -21,7 +21,9 @@ from fastagi.config.sections import Settings
 from fastagi.doors.http_server import HttpServer
 from fastagi.doors.internal_api import InternalApi
 from fastagi.doors.live_stream import LivePage
+from fastagi.node.live_nodes import LiveNodes
 from fastagi.node.node import Node
+from fastagi.node.nodes import Nodes
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
@@ -54,15 +56,19 @@ from fastagi.store.store import TaskStore
 
 @frozen(kw_only=True)
 class Endpoints:
-    """Where the service connects and listens."""
+    """Where the service connects and listens.
 
-    ami: IStreamClientEndpoint
+    Attributes:
+        ami: the manager interface of each Asterisk, by the name of its node.
+    """
+
+    ami: Mapping[str, IStreamClientEndpoint]
     fastagi: IStreamServerEndpoint
     control: IStreamServerEndpoint
 
 
 class CallbackService:
-    """The whole service: FastAGI server, one Asterisk, database and commands."""
+    """The whole service: FastAGI server, Asterisks, database and commands."""
 
     def __init__(
         self,
@@ -98,6 +104,11 @@ class CallbackService:
             on_lost=self._lease_lost,
         )
         opening_state = OpeningState(self.settings)
+        self.nodes = nodes = Nodes(
+            names=[node.name for node in settings.all_nodes],
+            clock=clock,
+            opening_state=opening_state,
+        )
         self.refusals = Refusals(store=store, clock=clock, background=self._background)
         requests = Requests(
             store=store,
@@ -118,11 +129,9 @@ class CallbackService:
             clock=clock,
             background=self._background,
             opening_state=opening_state,
-            is_connected=lambda: self.node.asterisk.connected,
-            why_no_trunk=lambda queue: self.node.trunks.why_not(
-                self.settings().queue(queue)
-            ),
-            waits_unrung=lambda task_id: self.node.dialer.waits_unrung(task_id),
+            is_connected=lambda: nodes.is_connected,
+            why_no_trunk=nodes.why_no_trunk,
+            waits_unrung=nodes.waits_unrung,
         )
         self._stored_tasks = StoredTasks(
             store=store,
@@ -140,31 +149,37 @@ class CallbackService:
         self._warm_up = WarmUp(
             store=store, background=self._background, settings=self.settings
         )
-        self.node = Node(
-            endpoint=endpoints.ami,
+        served = ServedClients(
             store=store,
             clock=clock,
             background=self._background,
             settings=self.settings,
-            opening_state=opening_state,
-            owner=self._owner,
-            requests=requests,
-            served=ServedClients(
-                store=store,
+            tasks_changed=self._tasks_changed.call,
+        )
+        for one in settings.all_nodes:
+            node = Node(
+                node=one,
+                neighbours=nodes,
+                endpoint=endpoints.ami[one.name],
+                store=TaskStore(database, lease=lease, node=one.name),
                 clock=clock,
                 background=self._background,
-                settings=self.settings,
+                in_force=self.settings,
+                opening_state=opening_state,
+                owner=self._owner,
+                requests=requests,
+                served=served,
+                in_thread=in_thread,
                 tasks_changed=self._tasks_changed.call,
-            ),
-            in_thread=in_thread,
-            tasks_changed=self._tasks_changed.call,
-            use_number_plan=self._stored_tasks.use_number_plan,
-            new_token=new_token,
-            in_a_moment=in_a_moment,
-        )
+                use_number_plan=self._stored_tasks.use_number_plan,
+                new_token=new_token,
+                in_a_moment=in_a_moment,
+            )
+            nodes.add(node)
         self.agi = FastAgiServer(
             endpoint=endpoints.fastagi,
-            scripts=self.node.scripts,
+            scripts=nodes.scripts,
+            remedy=nodes.remedy,
             clock=clock.timers,
             max_connections=settings.fastagi.max_connections,
             max_connections_per_peer=settings.fastagi.share_of_one_peer,
@@ -177,7 +192,7 @@ class CallbackService:
             owner=self._owner,
             clock=clock,
             settings=self.settings,
-            node=self.node,
+            nodes=nodes,
         )
         tasks = TaskCommands(
             store=store,
@@ -186,15 +201,13 @@ class CallbackService:
             settings=self.settings,
             opening_state=opening_state,
             tasks_changed=self._tasks_changed.call,
-            withdraw=self.node.dialer.withdraw_task,
-            withdraw_unanswered=self.node.dialer.withdraw_unanswered,
-            position=self.node.task_position,
-            line=self.node.operators_line,
-            expected_times=self.node.expected_waits.expected_times,
-            whys_not_yet=WhysNotYet(
-                store=store, outlook=self.node.scheduler.outlook
-            ).of,
-            calls=self.node.live.calls,
+            withdraw=nodes.withdraw_task,
+            withdraw_unanswered=nodes.withdraw_unanswered,
+            position=nodes.task_position,
+            line=nodes,
+            expected_times=nodes.expected_times,
+            whys_not_yet=WhysNotYet(store=store, outlook=nodes.outlook).of,
+            calls=nodes.calls,
         )
         self.live = LiveState(
             store=store,
@@ -202,22 +215,20 @@ class CallbackService:
             background=self._background,
             settings=self.settings,
             owner=self._owner,
-            node=self.node.live,
+            nodes=LiveNodes(nodes),
             task_states=TaskStates(
                 clock=clock, settings=self.settings, opening_state=opening_state
             ),
-            outlook=self.node.scheduler.outlook,
-            sink=self.node.queue_log_sink.name,
+            outlook=nodes.outlook,
+            sink=nodes.first.queue_log_sink.name,
         )
         numbers = NumberCommands(
             store=store,
             clock=clock,
             settings=self.settings,
             tasks_changed=self._tasks_changed.call,
-            withdraw=self.node.dialer.withdraw,
-            why_not_queue=lambda queue: self.node.scheduler.outlook().why_not_queue(
-                queue
-            ),
+            withdraw=nodes.withdraw,
+            why_not_queue=lambda queue: nodes.outlook().why_not_queue(queue),
         )
         settings_commands = SettingsCommands(
             settings=self.settings, clock=clock, dry_run=dry_run_by(programs)
@@ -242,19 +253,25 @@ class CallbackService:
         # Listeners, in the order of their calls; those of a node are in Node._edges.
         self._tasks_changed.add(self._expiry.wake)
         self._tasks_changed.add(self._chosen_times.wake)
-        self._tasks_changed.add(self.node.tasks_changed)
+        self._tasks_changed.add(nodes.tasks_changed)
         self._tasks_changed.add(self.live.tasks_changed)
-        self.node.events_stored.add(self.live.tasks_changed)
-        self.node.changed.add(self.live.changed)
-        self._stored_tasks.rekeyed.add(self.node.rekey_attempts)
-        self.settings.changed.add(self.node.settings_changed)
+        for node in nodes.all:
+            node.events_stored.add(self.live.tasks_changed)
+            node.changed.add(self.live.changed)
+        self._stored_tasks.rekeyed.add(nodes.rekey_attempts)
+        self.settings.changed.add(nodes.settings_changed)
         self.settings.changed.add(self._stored_tasks.settings_changed)
         self.settings.changed.add(settings_commands.settings_changed)
         self.settings.changed.add(lambda _former, _new: self.live.settings_changed())
         self.settings.changed.add(self._upkeep.settings_changed)
         # Last: these let calls be placed by the new settings.
-        self.settings.changed.add(lambda _former, _new: self.node.hold.release())
+        self.settings.changed.add(lambda _former, _new: nodes.release_holds())
         self.settings.changed.add(lambda _former, _new: self._tasks_changed.call())
+
+    @property
+    def node(self) -> Node:
+        """The only Asterisk, or the first one."""
+        return self.nodes.first
 
     async def start(self) -> None:
         """Listen on both sockets, begin to connect to Asterisk, and expire tasks.
@@ -273,7 +290,7 @@ class CallbackService:
         except CannotListenError:
             await self.stop()
             raise
-        self.node.start()
+        self.nodes.start()
         self._expiry.wake()
         self._chosen_times.start()
         self._stored_tasks.start()
@@ -293,7 +310,7 @@ class CallbackService:
             return
         self._running = False
         limit = self.settings().control.stop_timeout
-        await self.node.finish_calls(limit.total_seconds())
+        await self.nodes.finish_calls(limit.total_seconds())
         await self.agi.stopService()
         if self._control_port is not None:
             await maybeDeferred(self._control_port.stopListening)
@@ -302,11 +319,11 @@ class CallbackService:
         self.live.stop()
         self._programs.stop()
         self._upkeep.stop()
-        await self.node.stop()
+        await self.nodes.stop()
         await self._background.stop()
         await self._database.close()
 
     def _lease_lost(self, reason: str) -> None:
         """Place no more calls: another process holds the database now."""
-        self.node.scheduler.disable()
+        self.nodes.disable()
         self._on_lease_lost(reason)

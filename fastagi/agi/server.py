@@ -98,6 +98,8 @@ class FastAgiServer(Service):
         files_left: Returns how many files the process may still open; None: do not
             check. If fewer than `RESERVED_FILES` are left, a connection is answered
             with ``failure``, so that the database and the log can still open files.
+        remedy: What to do about a request for a script that does not exist, for the
+            log.
     """
 
     _log = Logger()
@@ -117,9 +119,11 @@ class FastAgiServer(Service):
         stop_timeout_s: float = 5.0,
         allowed_peers: tuple[Network, ...] = LOOPBACK,
         files_left: Callable[[], int] | None = None,
+        remedy: str = "",
     ) -> None:
         self._endpoint = endpoint
         self._scripts = dict(scripts)
+        self._remedy = remedy
         self._clock = clock
         self._max_connections = max_connections
         self._max_per_peer = max_connections_per_peer
@@ -350,8 +354,10 @@ class FastAgiServer(Service):
         script = self._scripts.get(request.script)
         if script is None:
             self._log.warn(
-                "FastAGI request for {script!r} refused: there is no such script",
+                "FastAGI request for {script!r} refused: there is no such"
+                " script{remedy}",
                 script=request.script,
+                remedy=self._remedy,
                 uniqueid=request.uniqueid,
             )
             link.give_up(AgiError("There is no such script."))

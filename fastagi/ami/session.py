@@ -131,6 +131,8 @@ class AmiSession(Service):
     ) -> None:
         #: The version of Asterisk, as of the last login; "" if it is unknown.
         self.asterisk_version = ""
+        #: ``systemname`` in asterisk.conf; None: not known.
+        self.system_name: str | None = None
         #: Why there is no connection, in words; "" if there is one.
         self.last_error = ""
         self._endpoint = endpoint
@@ -412,8 +414,10 @@ class AmiSession(Service):
         except ActionFailed:
             # CoreSettings needs "system" or "reporting" in the line "write".
             self.asterisk_version = ""
+            self.system_name = None
         else:
             self.asterisk_version = settings.get("AsteriskVersion")
+            self.system_name = settings.get("SystemName")
 
     async def _authenticate(self, link: AmiProtocol) -> None:
         user = self._credentials

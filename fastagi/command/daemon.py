@@ -243,7 +243,7 @@ def _create_directory_of(socket: str) -> None:
 
 def _endpoints(settings: Settings, reactor: SteadyReactor) -> Endpoints:
     return Endpoints(
-        ami=_manager(settings.ami, reactor),
+        ami={node.name: _manager(node.ami, reactor) for node in settings.all_nodes},
         fastagi=_listen(settings, reactor),
         control=ControlSocketEndpoint(reactor, settings.control.socket),
     )

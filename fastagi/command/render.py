@@ -415,11 +415,6 @@ def _describe(task: Mapping[str, Any]) -> str:
 
 def status(answer: Mapping[str, Any]) -> str:
     """Return the state of the running service."""
-    asterisk = answer["asterisk"]
-    if asterisk["connected"]:
-        link = f"connected ({asterisk['version'] or 'version unknown'})"
-    else:
-        link = f"NOT CONNECTED: {asterisk['error'] or 'no attempt has succeeded yet'}"
     database = answer["database"]
     if database != "ok":
         database = f"CAN NOT BE USED: {database}"
@@ -431,7 +426,7 @@ def status(answer: Mapping[str, Any]) -> str:
     lines = [
         f"callback-queue {answer['version']}, running since"
         f" {_when(answer['started_at'])}",
-        f"Asterisk:  {link}",
+        *_links(answer),
         f"Database:  {database}",
     ]
     if answer["tasks"] is not None:
@@ -484,6 +479,22 @@ def _calls(answer: Mapping[str, Any]) -> str:
     in_line = max(calling - calls, 0)
     more = f", {in_line} of them in line" if in_line else ""
     return f"{calls + in_line} under way{more}"
+
+
+def _links(answer: Mapping[str, Any]) -> list[str]:
+    """Return a line for each Asterisk."""
+    nodes = answer.get("nodes", ())
+    if len(nodes) < 2:
+        return [f"Asterisk:  {_link(answer['asterisk'])}"]
+    return [f"Asterisk:  {node['name']}: {_link(node)}" for node in nodes]
+
+
+def _link(asterisk: Mapping[str, Any]) -> str:
+    error = asterisk["error"]
+    if not asterisk["connected"]:
+        return f"NOT CONNECTED: {error or 'no attempt has succeeded yet'}"
+    version = f"connected ({asterisk['version'] or 'version unknown'})"
+    return f"{version}, BUT NO CALL IS PLACED: {error}" if error else version
 
 
 def _missing_trunks(queues: Mapping[str, Any]) -> list[str]:

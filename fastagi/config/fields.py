@@ -61,6 +61,8 @@ _QUEUE_NAME_MARKS = frozenset("_.+-/")
 _LONGEST_QUEUE_NAME_BYTES = 79
 # include/asterisk/channel.h: AST_MAX_CONTEXT is 80 with its closing NUL.
 _CONTEXT = re.compile(r"[A-Za-z0-9_.@+-]+")
+_LONGEST_NODE_NAME = 32
+_NODE_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{_LONGEST_NODE_NAME - 1}}}")
 _USERNAME = re.compile(r"[A-Za-z0-9_.@+-]+")
 _LETTERS = re.compile(r"[A-Za-z]*")
 _LANGUAGE = re.compile(r"(?:[A-Za-z]{2,8}(?:[_-][A-Za-z0-9]{1,8})*)?")
@@ -252,6 +254,20 @@ def _may_be_in_queue_name(char: str) -> bool:
         or char in _QUEUE_NAME_MARKS
         or unicodedata.category(char)[0] == "M"
     )
+
+
+def parse_node_name(value: object) -> str:
+    """Parse the name of a node, which is a part of an address in the dialplan."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    name = parse_text(value)
+    if not _NODE_NAME.fullmatch(name):
+        raise BadValue(
+            "must begin with a letter and hold only letters, digits, _ and -, at most"
+            f" {_LONGEST_NODE_NAME} (got {shown(name)})",
+            "give the Asterisk a short name such as pbx1",
+        )
+    return name
 
 
 def parse_context(value: object) -> str:

@@ -20,7 +20,13 @@ from pydantic import SecretStr
 from fastagi.config.addresses import has_password, without_password
 from fastagi.config.durations import format_duration
 from fastagi.config.queue_layers import TARGET, QueueLayer, merge_layers
-from fastagi.config.sections import FIXED_SECTIONS, SECTIONS, AmiSection, Settings
+from fastagi.config.sections import (
+    FIXED_SECTIONS,
+    SECTIONS,
+    AmiSection,
+    NodeSection,
+    Settings,
+)
 from fastagi.config.source import Place, dotted
 from fastagi.config.values import Section
 
@@ -73,8 +79,15 @@ def listed(settings: Settings, queue: str = "") -> Iterator[ListedSetting]:
     """Yield the settings in the order of the sample: all, or those of one queue."""
     if not queue:
         for name, kind in SECTIONS.items():
+            if settings.nodes and name in NodeSection.model_fields:
+                # They are those of the first node, which is listed below.
+                continue
             section = getattr(settings, name)
             yield from _section(settings, kind, section, kind(), (name,))
+        for node in settings.nodes:
+            yield from _section(
+                settings, NodeSection, node, NodeSection(), ("nodes", node.name)
+            )
     names = [queue] if queue else list(settings.queues)
     for name in names:
         yield from _queue(settings, name)
@@ -101,7 +114,7 @@ def _section(
         if isinstance(value, Section):
             yield from _section(settings, type(usual), value, usual, (*place, name))
         elif kind is AmiSection and name == "secret":
-            yield _secret_of_manager(settings)
+            yield _secret_of_manager(settings, place, values.secret)
         else:
             yield _setting(settings, (*place, name), value, usual)
 
@@ -125,19 +138,21 @@ def _setting(
     )
 
 
-def _secret_of_manager(settings: Settings) -> ListedSetting:
+def _secret_of_manager(
+    settings: Settings, ami: Place, secret: SecretStr
+) -> ListedSetting:
     lines = settings.loaded.lines
-    given = [("ami", name) for name in ("secret", "secret_file")]
+    given = [(*ami, name) for name in ("secret", "secret_file")]
     line = next((lines[place] for place in given if place in lines), None)
     return ListedSetting(
-        name="ami.secret",
+        name=dotted((*ami, "secret")),
         value=None,
         default=None,
         origin=Origin.ENVIRONMENT if line is None else Origin.FILE,
         line=line,
         is_secret=True,
         needs_restart=True,
-        secret=settings.ami.secret.get_secret_value(),
+        secret=secret.get_secret_value(),
     )
 
 

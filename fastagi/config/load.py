@@ -12,7 +12,7 @@ import pwd
 import re
 import stat
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -23,7 +23,7 @@ from pydantic import SecretStr, ValidationError
 from fastagi.config import queue_layers, sections
 from fastagi.config.addresses import has_password
 from fastagi.config.errors import BadValue, ConfigErrors, shown
-from fastagi.config.fields import check_secret, parse_queue_name
+from fastagi.config.fields import check_secret, parse_node_name, parse_queue_name
 from fastagi.config.source import (
     LARGEST_BYTES,
     Fault,
@@ -34,6 +34,7 @@ from fastagi.config.source import (
     read_source,
 )
 from fastagi.config.values import Section
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.names import folded
 from fastagi.errors import Problem
 from fastagi.plain_file import NoPlainFile, open_plain
@@ -46,7 +47,7 @@ _SERVICE_USER: Final = "callback-queue"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 QUEUE_LOG_PASSWORD_VARIABLE = "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD"
 
-_TOP = (*sections.SECTIONS, "queues")
+_TOP = (*sections.SECTIONS, "nodes", "queues")
 # Other names for settings that people may write.
 _OTHER_WORDS = {
     "password": "secret",
@@ -64,6 +65,9 @@ _OTHER_WORDS = {
 }
 _GROUP = "must be a group of settings, one `name: value` on each line"
 _FROM_SAMPLE = "start from the sample callback-queue.yaml"
+_NAME_A_NODE = (
+    "write below it, indented, `pbx1:` or what yours is, and `ami:` below that"
+)
 _NAME_A_QUEUE = "write `queues:` and below it, indented, `support:` or what yours is"
 _LARGEST_SECRET_FILE_BYTES = 4096
 
@@ -433,25 +437,25 @@ class _Judge(FileJudge):
         checked: dict[str, Any] = {
             name: layer.section for name, layer in layers.items()
         }
-        secret = self._secret(layers["ami"])
-        history_passwords = self._history_passwords(layers["history"])
-        self._check_tls(checked["ami"].tls)
+        nodes: tuple[sections.NodeSettings, ...] = ()
+        ami: sections.AmiSettings | None = None
+        if "nodes" in top:
+            nodes = self._nodes(top)
+        else:
+            # These two sections also have secrets from elsewhere.
+            ami = self._ami(layers["ami"], ("ami",))
+            checked["history"] = self._history(layers["history"], ("history",))
         queues = self._queues(top, layers["defaults"])
         self._check_missed(checked["missed"], queues)
-        if self.faults or secret is None:
+        if nodes:
+            ami, checked["history"] = nodes[0].ami, nodes[0].history
+            checked["asterisk"] = nodes[0].asterisk
+        if self.faults or ami is None:
             return None
-        # These two sections also have secrets from elsewhere.
-        checked["ami"] = sections.AmiSettings(
-            **{**dict(checked["ami"]), "secret": secret}
-        )
-        history = checked["history"]
-        # Only what is in the file, so that model_fields_set still tells it.
-        written = {name: getattr(history, name) for name in history.model_fields_set}
-        checked["history"] = sections.HistorySettings(
-            **{**written, **history_passwords}
-        )
+        checked["ami"] = ami
         return sections.Settings(
             **checked,
+            nodes=nodes,
             loaded=loaded,
             queues={
                 name: queue_layers.QueueSettings(name=name, **values)
@@ -459,10 +463,124 @@ class _Judge(FileJudge):
             },
         )
 
+    def _ami(
+        self, layer: Layer[sections.AmiSection], place: Place
+    ) -> sections.AmiSettings | None:
+        """Return how to reach an Asterisk, or None if there are faults."""
+        secret = self._secret(layer, place)
+        self._check_tls(layer.section.tls, place)
+        if secret is None:
+            return None
+        return sections.AmiSettings(**{**dict(layer.section), "secret": secret})
+
+    def _history(
+        self, layer: Layer[sections.HistorySection], place: Place
+    ) -> sections.HistorySettings:
+        history = layer.section
+        # Only what is in the file, so that model_fields_set still tells it.
+        written = {name: getattr(history, name) for name in history.model_fields_set}
+        passwords = self._history_passwords(layer, place)
+        return sections.HistorySettings(**{**written, **passwords})
+
+    # -- several Asterisks -------------------------------------------------
+
+    def _nodes(self, top: Mapping[str, object]) -> tuple[sections.NodeSettings, ...]:
+        """Check ``nodes``, and return those without faults."""
+        given = top["nodes"]
+        named = given if isinstance(given, dict) else {}
+        names = list(named)
+        first = names[0] if names else "pbx1"
+        if "ami" in top:
+            line = self._source.line(("nodes",))
+            self._fault(
+                ("ami",),
+                f"cannot stand beside nodes in line {line}, where every Asterisk is",
+                f"move it below a node there; if it is called {DEFAULT_NODE}, what the"
+                " database has of this Asterisk stays its own",
+            )
+        for name in ("history", "asterisk"):
+            if name in top:
+                self._fault(
+                    (name,),
+                    "cannot stand beside nodes, as it is about one Asterisk",
+                    f"move it below that node, as nodes.{first}.{name}",
+                )
+        if given is not None and not isinstance(given, dict):
+            self._fault(("nodes",), f"{_GROUP} (got {_kind(given)})", _NAME_A_NODE)
+        elif not given:
+            self._fault(("nodes",), "must name at least one Asterisk", _NAME_A_NODE)
+        found = [self._node(name, value) for name, value in named.items()]
+        nodes = [node for node in found if node is not None]
+        self._check_node_names(names)
+        self._check_apart(nodes)
+        return tuple(nodes)
+
+    def _node(self, name: str, value: object) -> sections.NodeSettings | None:
+        """Check one of ``nodes``; return None if it has faults."""
+        before = len(self.faults)
+        place: Place = ("nodes", name)
+        if name in sections.NodeSection.model_fields:
+            self._fault(place, "is a setting, not an Asterisk", _NAME_A_NODE)
+            return None
+        try:
+            parse_node_name(name)
+        except BadValue as bad:
+            self._problem(place, bad.problem)
+        layer = self._layer(sections.NodeSection, value, place)
+        section = layer.section
+        ami = self._ami(_inner(layer, "ami", section.ami, value), (*place, "ami"))
+        history = self._history(
+            _inner(layer, "history", section.history, value), (*place, "history")
+        )
+        if len(self.faults) > before or ami is None:
+            return None
+        own = {**dict(section), "ami": ami, "history": history}
+        return sections.NodeSettings(name=name, **own)
+
+    def _check_node_names(self, names: list[str]) -> None:
+        """Refuse names that differ in capitals only."""
+        known: dict[str, str] = {}
+        for name in names:
+            other = known.setdefault(folded(name), name)
+            if other != name:
+                line = self._source.line(("nodes", other))
+                self._fault(
+                    ("nodes", name),
+                    f"differs from {other} in line {line} in capitals only",
+                    "give it another name",
+                )
+
+    def _check_apart(self, nodes: list[sections.NodeSettings]) -> None:
+        """Refuse two nodes that are one Asterisk, or read the same history."""
+        links: dict[object, str] = {}
+        histories: dict[object, str] = {}
+        for node in nodes:
+            place: Place = ("nodes", node.name)
+            link = (node.ami.host, node.ami.tcp_port)
+            other = links.setdefault(link, node.name)
+            if other != node.name:
+                self._fault(
+                    (*place, "ami"),
+                    f"is the same Asterisk as nodes.{other}: {link[0]}, port {link[1]}",
+                    "correct host or port, or delete one of the two nodes",
+                )
+            for source in _histories_of(node.history):
+                other = histories.setdefault(source, node.name)
+                if other != node.name:
+                    self._fault(
+                        (*place, "history"),
+                        f"reads the same calls as nodes.{other}: {source[-1]}",
+                        "name the records of this Asterisk, or write"
+                        " history: {enabled: false}",
+                    )
+
     def _queues(
         self, top: Mapping[str, object], defaults: Layer[queue_layers.QueueLayer]
     ) -> dict[str, dict[str, Any]]:
         """Check all queues and return their merged settings."""
+        self._nodes_known = self._names_of_nodes(top)
+        self._nodes_with_channel = self._with_channel(top)
+        self._check_known_nodes(defaults, ("defaults",))
         queues = top.get("queues")
         merged: dict[str, dict[str, Any]] = {}
         # The last queue may be removed from an included file by another program.
@@ -486,19 +604,51 @@ class _Judge(FileJudge):
                     )
                     continue
                 own = self._layer(queue_layers.QueueLayer, value, ("queues", name))
+                self._check_known_nodes(own, ("queues", name))
                 merged[name] = self._merged(name, defaults, own)
         return merged
 
-    def _check_tls(self, tls: sections.AmiTls) -> None:
+    @staticmethod
+    def _names_of_nodes(top: Mapping[str, object]) -> list[str]:
+        given = top.get("nodes")
+        if "nodes" not in top:
+            return [DEFAULT_NODE]
+        return list(given) if isinstance(given, dict) else []
+
+    @staticmethod
+    def _with_channel(top: Mapping[str, object]) -> set[str]:
+        """Return the nodes that have an outbound channel, valid or not."""
+        given = top.get("nodes")
+        return {
+            folded(name)
+            for name, value in (given.items() if isinstance(given, dict) else ())
+            if isinstance(value, dict) and value.get("outbound_channel")
+        }
+
+    def _check_known_nodes(
+        self, layer: Layer[queue_layers.QueueLayer], place: Place
+    ) -> None:
+        """Check that the Asterisks of a queue are in this file."""
+        known = {folded(name) for name in self._nodes_known}
+        for name in layer.section.nodes:
+            if folded(name) not in known:
+                near = get_close_matches(name, self._nodes_known, n=1)
+                self._fault(
+                    (*place, "nodes"),
+                    f"{shown(name)} is none of the Asterisks of this file",
+                    f"did you mean {near[0]}?" if near else "name it under nodes",
+                )
+
+    def _check_tls(self, tls: sections.AmiTls, ami: Place) -> None:
         """Refuse TLS settings that have no effect because TLS is not enabled."""
         given = [
             name
             for name in type(tls).model_fields
-            if name != "enabled" and ("ami", "tls", name) in self._source.lines
+            if name != "enabled" and (*ami, "tls", name) in self._source.lines
         ]
-        if given and ("ami", "tls", "enabled") not in self._source.lines:
+        if given and (*ami, "tls", "enabled") not in self._source.lines:
             self._fault(
-                ("ami", "tls", given[0]),
+                (*ami, "tls", given[0]),
                 "has no effect without enabled",
                 "write enabled: true beside it, or enabled: false for clear text",
             )
@@ -546,7 +696,12 @@ class _Judge(FileJudge):
         """Merge the layers of a queue and check the rules between its settings."""
         values = queue_layers.merge_layers(defaults.section, own.section)
         wrong = defaults.wrong | own.wrong
-        if values["outbound_channel"] is None and "outbound_channel" not in wrong:
+        called_from = {*map(folded, values["nodes"] or self._nodes_known)}
+        if (
+            values["outbound_channel"] is None
+            and "outbound_channel" not in wrong
+            and not called_from <= self._nodes_with_channel
+        ):
             self._fault(
                 ("queues", name, "outbound_channel"),
                 "is missing",
@@ -574,12 +729,16 @@ class _Judge(FileJudge):
         ]
         return next(place for place in places if place in self._source.lines)
 
-    def _secret(self, ami: Layer[sections.AmiSection]) -> SecretStr | None:
-        """Return the secret of the AMI user; it must be given in one place only."""
+    def _secret(
+        self, ami: Layer[sections.AmiSection], place: Place
+    ) -> SecretStr | None:
+        """Return the secret of an AMI user; it must be given in one place only."""
         given: list[Place] = [
-            ("ami", name) for name in ("secret", "secret_file") if name in ami.given
+            (*place, name) for name in ("secret", "secret_file") if name in ami.given
         ]
-        variable = self._environ.get(SECRET_VARIABLE, "")
+        # With several Asterisks nobody could tell whose secret it is.
+        is_only = len(place) == 1
+        variable = self._environ.get(SECRET_VARIABLE, "") if is_only else ""
         if len(given) > 1:
             given.sort(key=self._source.line)
             first = self._source.line(given[0])
@@ -597,42 +756,44 @@ class _Judge(FileJudge):
             )
         elif not given and not variable and "secret" not in ami.wrong:
             self._fault(
-                ("ami", "secret"),
+                (*place, "secret"),
                 "is missing",
                 f"write secret or secret_file here, or set {SECRET_VARIABLE} in the "
-                "environment",
+                "environment"
+                if is_only
+                else "write secret or secret_file here",
             )
         elif variable:
             try:
                 return SecretStr(check_secret(variable))
             except BadValue as bad:
                 self._fault(
-                    ("ami", "secret"),
+                    (*place, "secret"),
                     f"{SECRET_VARIABLE} in the environment {bad.problem.what}",
                 )
         elif ami.section.secret_file is not None:
             try:
                 return SecretStr(read_secret(ami.section.secret_file))
             except BadValue as bad:
-                self._problem(("ami", "secret_file"), bad.problem)
+                self._problem((*place, "secret_file"), bad.problem)
         return ami.section.secret
 
     def _history_passwords(
-        self, history: Layer[sections.HistorySection]
+        self, history: Layer[sections.HistorySection], place: Place
     ) -> dict[str, SecretStr | None]:
         """Return the passwords of the databases that are not in their URLs."""
         section = history.section
         return {
             "queue_log_password": self._history_password(
                 history,
-                "queue_log",
+                (*place, "queue_log"),
                 section.queue_log_url,
                 section.queue_log_password_file,
                 QUEUE_LOG_PASSWORD_VARIABLE,
             ),
             "cdr_password": self._history_password(
                 history,
-                "cdr",
+                (*place, "cdr"),
                 section.cdr_url,
                 section.cdr_password_file,
                 CDR_PASSWORD_VARIABLE,
@@ -642,16 +803,18 @@ class _Judge(FileJudge):
     def _history_password(
         self,
         history: Layer[sections.HistorySection],
-        name: str,
+        which: Place,
         url: str | None,
         file: str | None,
         variable_name: str,
     ) -> SecretStr | None:
         """Return the password of a database, if it is not in its URL."""
-        variable = self._environ.get(variable_name, "")
+        *above, name = which
+        # With several Asterisks nobody could tell whose password it is.
+        variable = self._environ.get(variable_name, "") if len(above) == 1 else ""
         if f"{name}_url" in history.wrong:
             return None
-        place: Place = ("history", f"{name}_password_file")
+        place: Place = (*above, f"{name}_password_file")
         if file is not None and (url or "sqlite").startswith("sqlite"):
             self._fault(
                 place,
@@ -668,7 +831,7 @@ class _Judge(FileJudge):
         elif (file or variable) and has_password(url or ""):
             where = variable_name if variable else f"{name}_password_file"
             self._fault(
-                ("history", f"{name}_url"),
+                (*above, f"{name}_url"),
                 f"the password is given twice, here and in {where}",
                 "delete the one in the address: USER@HOST",
             )
@@ -686,6 +849,33 @@ class _Judge(FileJudge):
                     f"{variable_name} in the environment {bad.problem.what}",
                 )
         return None
+
+
+def _inner(
+    layer: Layer[sections.NodeSection], name: str, section: S, value: object
+) -> Layer[S]:
+    """Return a group of settings of a node."""
+    given = value.get(name) if isinstance(value, dict) else None
+    fields = type(section).model_fields
+    return Layer(
+        section,
+        frozenset(given) if isinstance(given, dict) else frozenset(),
+        frozenset(fields) if name in layer.wrong else frozenset(),
+    )
+
+
+def _histories_of(history: sections.HistorySettings) -> Iterator[tuple[str, ...]]:
+    """Yield the records that an Asterisk's calls are read from."""
+    if not history.enabled:
+        return
+    if history.queue_log_file:
+        yield ("file", history.queue_log_file)
+    if history.queue_log_url:
+        yield ("table", history.queue_log_url, history.queue_log_table)
+    if history.cdr_csv:
+        yield ("file", history.cdr_csv)
+    if history.cdr_url:
+        yield ("table", history.cdr_url, history.cdr_table)
 
 
 def _included_directory(top: object) -> str | None:

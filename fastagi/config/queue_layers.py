@@ -36,6 +36,7 @@ from fastagi.config.values import (
     KeysOrEmpty,
     KeysToRead,
     Language,
+    NodeNames,
     NumberKinds,
     NumberPatterns,
     QueueName,
@@ -423,11 +424,15 @@ class QueueLayer(Section):
 
     ``model_fields_set`` has the settings that the layer contains; the others have their
     built-in values.
+
+    Attributes:
+        nodes: the Asterisks from which its clients are called; empty: all.
     """
 
     target_queue: QueueName | None = None
     target_extension: Device | None = None
     state_interface: StateInterface | None = None
+    nodes: NodeNames = ()
     outbound_channel: ChannelTemplate | None = None
     outbound_caller_id: CallerId = ""
     attempts: Attempts = 5
@@ -598,11 +603,14 @@ class QueueSettings(QueueLayer):
             and self.first is not First.CLIENT
         )
 
+    def is_called_from(self, node: str) -> bool:
+        """Whether the clients of this queue are called from a node."""
+        return not self.nodes or folded(node) in map(folded, self.nodes)
+
     @property
     def outbound_number(self) -> str:
         """The number that the client sees, without the name; may be empty."""
-        match = _SHOWN_NUMBER.search(self.outbound_caller_id)
-        return match[1] if match else ""
+        return number_in(self.outbound_caller_id)
 
     @property
     def hours(self) -> OpeningHours:
@@ -635,6 +643,12 @@ class QueueSettings(QueueLayer):
             hours=self.hours,
             carry_over=self.opening_hours.carry_over,
         )
+
+
+def number_in(caller_id: str) -> str:
+    """Return the number in a caller ID, without the name; may be empty."""
+    match = _SHOWN_NUMBER.search(caller_id)
+    return match[1] if match else ""
 
 
 def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:

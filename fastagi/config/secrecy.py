@@ -54,12 +54,11 @@ def unsafe_rights(
 
 def _secret_in_it(settings: Settings, environ: Mapping[str, str]) -> str:
     """Return the name of a secret in the file itself; "" if it contains none."""
-    if settings.ami.secret_file is None and not environ.get(SECRET_VARIABLE):
+    from_environment = not settings.nodes and environ.get(SECRET_VARIABLE)
+    nodes = settings.all_nodes
+    if not from_environment and any(node.ami.secret_file is None for node in nodes):
         return "the secret"
-    history = settings.history
-    addresses = (
-        settings.database.url,
-        history.cdr_url or "",
-        history.queue_log_url or "",
-    )
+    addresses = [settings.database.url]
+    for node in nodes:
+        addresses += [node.history.cdr_url or "", node.history.queue_log_url or ""]
     return "a password" if any(map(has_password, addresses)) else ""

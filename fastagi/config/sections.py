@@ -26,10 +26,13 @@ from fastagi.config.queue_layers import (
     QueueSettings,
     QueueTable,
     merge_layers,
+    number_in,
 )
 from fastagi.config.source import Place
 from fastagi.config.values import (
     Address,
+    CallerId,
+    ChannelTemplate,
     Columns,
     ContextNames,
     DatabaseUrl,
@@ -56,6 +59,7 @@ from fastagi.config.values import (
     span,
     span_or_forever,
 )
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.counting import CountingRules
 from fastagi.domain.hours import OpeningHours
 from fastagi.domain.limits import CallLimits
@@ -298,6 +302,43 @@ class HistorySettings(HistorySection):
         return self.queue_log
 
 
+class NodeSection(Section):
+    """One of ``nodes`` in the file: an Asterisk; its secrets may be elsewhere.
+
+    Attributes:
+        outbound_channel: how to reach the outside there; None: that of each queue.
+        outbound_caller_id: what clients see who are called from there; None: that of
+            each queue.
+    """
+
+    ami: AmiSection = AmiSection()
+    outbound_channel: ChannelTemplate | None = None
+    outbound_caller_id: CallerId | None = None
+    history: HistorySection = HistorySection()
+    asterisk: AsteriskSettings = AsteriskSettings()
+
+
+class NodeSettings(NodeSection):
+    """One Asterisk, with its secrets at hand.
+
+    Attributes:
+        name: as in the file.
+    """
+
+    name: str
+    ami: AmiSettings
+    history: HistorySettings = HistorySettings()
+
+    @property
+    def of_queues(self) -> Mapping[str, str]:
+        """The settings of a queue for which this node has values of its own."""
+        own = {
+            "outbound_channel": self.outbound_channel,
+            "outbound_caller_id": self.outbound_caller_id,
+        }
+        return {name: value for name, value in own.items() if value is not None}
+
+
 class ReportSettings(Section):
     """What the service writes into queue_log, for reports."""
 
@@ -368,17 +409,23 @@ class Settings:
     """All settings of the service.
 
     Each section of the file is one attribute here, and this is the only list of them:
-    loading, and the comparison at a reload, use it. Only ``queues`` and ``loaded`` are
-    no sections.
+    loading, and the comparison at a reload, use it. Only ``nodes``, ``queues``,
+    ``elsewhere`` and ``loaded`` are no sections.
 
     Attributes:
+        ami: the only Asterisk, or the first of ``nodes``. The same is true of
+            ``history`` and ``asterisk``.
+        nodes: the Asterisks, in the order of the file, if they are under ``nodes``.
         queues: the queues that have callbacks. ``queues.get(name)`` tells whether a
             queue does.
         defaults: the settings of a queue that has none of its own.
+        elsewhere: queues whose clients are called from other nodes than this one, in
+            the settings of one node.
         loaded: the file they are from. It makes no difference between settings.
     """
 
     ami: AmiSettings = attrs.field(metadata={_READ_AS: AmiSection, **_FIXED})
+    nodes: tuple[NodeSettings, ...] = attrs.field(default=(), metadata=_FIXED)
     fastagi: FastAgiSettings = attrs.field(factory=FastAgiSettings, metadata=_FIXED)
     database: DatabaseSettings = attrs.field(factory=DatabaseSettings, metadata=_FIXED)
     control: ControlSettings = attrs.field(factory=ControlSettings, metadata=_FIXED)
@@ -395,6 +442,9 @@ class Settings:
     include: IncludeSettings = attrs.field(factory=IncludeSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
+    elsewhere: QueueTable = attrs.field(
+        factory=lambda: QueueTable({}), converter=QueueTable
+    )
     loaded: LoadedFile = attrs.field(factory=LoadedFile, eq=False, repr=False)
 
     def queue(self, name: str) -> QueueSettings:
@@ -403,9 +453,49 @@ class Settings:
         If a queue was removed from the settings during a call for it, the defaults
         apply. ``queues`` tells which queues may have new callbacks.
         """
-        return self.queues.get(name) or QueueSettings(
-            name=name, **merge_layers(self.defaults)
+        return (
+            self.queues.get(name)
+            or self.elsewhere.get(name)
+            or QueueSettings(name=name, **merge_layers(self.defaults))
         )
+
+    @property
+    def all_nodes(self) -> tuple[NodeSettings, ...]:
+        """Every Asterisk; the one under ``ami`` is the node ``default``."""
+        if self.nodes:
+            return self.nodes
+        return (
+            NodeSettings(
+                name=DEFAULT_NODE,
+                ami=self.ami,
+                history=self.history,
+                asterisk=self.asterisk,
+            ),
+        )
+
+    def at_node(self, node: NodeSettings) -> Settings:
+        """Return these settings with the link and the histories of one Asterisk."""
+        if not self.nodes:
+            return self
+        return attrs.evolve(
+            self, ami=node.ami, history=node.history, asterisk=node.asterisk
+        )
+
+    def of_node(self, node: NodeSettings) -> Settings:
+        """Return the settings by which one Asterisk calls clients.
+
+        ``queues`` are those whose clients are called from there, with its outbound
+        channel and caller ID.
+        """
+        if not self.nodes:
+            return self
+        here = {
+            name: queue.model_copy(update=node.of_queues)
+            for name, queue in self.queues.items()
+            if queue.is_called_from(node.name)
+        }
+        others = {name: q for name, q in self.queues.items() if name not in here}
+        return attrs.evolve(self.at_node(node), queues=here, elsewhere=others)
 
     @cached_property
     def plan(self) -> NumberPlan:
@@ -463,6 +553,7 @@ class Settings:
         numbers = [
             *filter(self.plan.has_area_code, named),
             *(queue.outbound_number for queue in self.queues.values()),
+            *(number_in(node.outbound_caller_id or "") for node in self.nodes),
         ]
         return frozenset(self.plan.key(number) for number in numbers if number)
 
@@ -513,7 +604,7 @@ class Settings:
 SECTIONS: Mapping[str, type[Section]] = {
     field.name: cast(type[Section], field.metadata.get(_READ_AS, field.type))
     for field in attrs.fields(attrs.resolve_types(Settings))
-    if field.name not in {"queues", "loaded"}
+    if field.name not in {"nodes", "queues", "elsewhere", "loaded"}
 }
 #: Sections whose changes take effect at the next start.
 FIXED_SECTIONS = tuple(

@@ -108,6 +108,10 @@ Networks: TypeAlias = Annotated[
     tuple[Network, ...], BeforeValidator(fields.parse_networks)
 ]
 QueueName: TypeAlias = Annotated[str, PlainValidator(fields.parse_queue_name)]
+NodeNames: TypeAlias = Annotated[
+    tuple[Annotated[str, PlainValidator(fields.parse_node_name)], ...],
+    BeforeValidator(fields.parse_list),
+]
 Device: TypeAlias = Annotated[str, PlainValidator(fields.parse_device)]
 StateInterface: TypeAlias = Annotated[str, PlainValidator(fields.parse_state_interface)]
 ChannelTemplate: TypeAlias = Annotated[

@@ -25,7 +25,7 @@ KEPT_PARAMS: Final = frozenset(
         *("queue", "before", "found", "source", "interface", "who", "rung", "actor"),
         *("chosen_at", "again_at", "due_at", "until"),
         *("amd_cause", "kind", "region", "allowed", "setting", "trunk"),
-        "channel_id",
+        *("channel_id", "node", "other"),
     }
 )
 _NO_DIGIT: Final = re.compile(r"\D+")

@@ -132,6 +132,7 @@ class Code(StrEnum):
     TASK_TOO_OLD = "task_too_old"
     LINE_FULL = "line_full"
     LINE_NEEDED = "line_needed"
+    AGENT_ELSEWHERE = "agent_elsewhere"
     LINE_NOT_JOINED = "line_not_joined"
     LINE_LEFT = "line_left"
     CALL_FORWARDED = "call_forwarded"
@@ -187,6 +188,7 @@ class Code(StrEnum):
 
     # -- why a task is not called yet --------------------------------------
     NO_LINK = "no_link"
+    SYSTEMNAME_TAKEN = "systemname_taken"
     QUEUES_NOT_KNOWN = "queues_not_known"
     CATCHES_UP = "catches_up"
     CALLS_ON_HOLD = "calls_on_hold"
@@ -440,6 +442,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.TASK_TOO_OLD: ("the task is too old",),
     Code.LINE_FULL: ("Asterisk's queue is full (maxlen)",),
     Code.LINE_NEEDED: ("the last place in Asterisk's queue is left to live callers",),
+    Code.AGENT_ELSEWHERE: ("an agent of the queue is free on another Asterisk",),
     Code.LINE_NOT_JOINED: ("Asterisk's queue takes no caller now (joinempty)",),
     Code.LINE_LEFT: ("Asterisk's queue sends all callers away (leavewhenempty)",),
     Code.CALL_FORWARDED: ("the client's phone forwards the call",),
@@ -534,6 +537,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.QUEUE_NOT_IN_SETTINGS: ("the queue is not in the settings",),
     Code.TOO_LONG_AGO: ("it was too long ago ({cause})", "it was too long ago"),
     Code.NO_LINK: ("the service has no link to Asterisk",),
+    Code.SYSTEMNAME_TAKEN: (
+        "the Asterisk {node} has the same systemname as {other}, or is the same"
+        " Asterisk; give each another systemname in asterisk.conf and restart it",
+    ),
     Code.QUEUES_NOT_KNOWN: ("the state of Asterisk's queues is not known yet",),
     Code.CATCHES_UP: (
         "the service is finding out what happened while it had no link to Asterisk",

@@ -23,6 +23,7 @@ from fastagi.domain.turns import ANY_TURN, Turn
 #: All codes that say why a task is not called yet.
 CODES: Final = (
     Code.NO_LINK,
+    Code.SYSTEMNAME_TAKEN,
     Code.QUEUES_NOT_KNOWN,
     Code.CATCHES_UP,
     Code.CALLS_ON_HOLD,

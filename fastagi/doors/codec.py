@@ -36,6 +36,7 @@ from fastagi.service.commands import (
     CheckDone,
     CheckSettings,
     Command,
+    NodeStatus,
     NumberBlocked,
     NumberChecked,
     NumberData,
@@ -551,6 +552,7 @@ def status_json(status: ServiceStatus) -> Json:
         "version": status.version,
         "started_at": _to_the_second(status.started_at),
         "asterisk": attrs.asdict(status.asterisk),
+        "nodes": [node_json(node) for node in status.nodes],
         "database": "ok" if database is None else str(database),
         "database_problem": None if database is None else attrs.asdict(database),
         "holder": {
@@ -567,6 +569,15 @@ def status_json(status: ServiceStatus) -> Json:
         if status.offers is None
         else {outcome.value: count for outcome, count in status.offers.items()},
         "queues": {name: _queue_json(queue) for name, queue in status.queues.items()},
+    }
+
+
+def node_json(node: NodeStatus) -> Json:
+    """Return the state of an Asterisk as JSON values."""
+    return {
+        "name": node.name,
+        **attrs.asdict(node.asterisk),
+        "calls_under_way": node.calls_under_way,
     }
 
 

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import attrs
 
-from fastagi.doors.codec import Json, iso, state_json, why_json
+from fastagi.doors.codec import Json, iso, node_json, state_json, why_json
 from fastagi.service.live import (
     Change,
     Entities,
@@ -129,11 +129,14 @@ def service_json(service: LiveService) -> Json:
     """Return the service as JSON values.
 
     - ``version``, ``started_at``: of the service.
-    - ``node``: the name of the Asterisk.
+    - ``node``: the name of the Asterisk, or of the first one.
     - ``asterisk``: ``connected``, ``version``, and ``error``, the last error of the
       link (empty: none).
-    - ``queues_known``: whether the state of Asterisk's queues is known; if not, queues,
-      agents and callers are as they were when the link was lost.
+    - ``nodes``: a list of all Asterisks, each with ``name``, ``connected``,
+      ``version``, ``error`` and ``calls_under_way``, the attempts in progress there
+      that do not only wait in line.
+    - ``queues_known``: whether the state of the queues of every Asterisk is known; if
+      not, queues, agents and callers are as they were when the link was lost.
     - ``holder``: ``host``, ``pid`` and ``since`` of the process that holds the lease on
       the database, which is this service; ``lease_held``: whether it certainly holds
       it. Without that no call is placed.
@@ -153,6 +156,7 @@ def service_json(service: LiveService) -> Json:
         "started_at": iso(service.started_at),
         "node": service.node,
         "asterisk": attrs.asdict(service.asterisk),
+        "nodes": [node_json(node) for node in service.nodes],
         "queues_known": service.queues_known,
         "holder": {
             "host": service.holder.host,

@@ -352,9 +352,10 @@ class ExpectedWaits:
         waits: dict[int, float] = {}
         now = self._clock.epoch_s()
         is_open = self._opening_state.open_queues(now)
+        here = self._settings().queues
         lines: dict[str, _Line] = {}
         for task in sorted([*waiting, *self._placeholders()], key=_by_turn):
-            if task.queue not in is_open:
+            if task.queue not in is_open or task.queue not in here:
                 continue
             queue = self._settings().queue(task.queue)
             key = target_key(queue)

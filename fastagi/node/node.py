@@ -12,7 +12,8 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, ParamSpec
+from functools import partial
+from typing import Any, Final, ParamSpec, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -21,9 +22,11 @@ from twisted.logger import Logger
 from fastagi.agi.server import LongScript, Script
 from fastagi.ami.events import CoreShowChannel
 from fastagi.ami.session import AmiSession, Credentials
-from fastagi.config.sections import AmiSettings, Settings
+from fastagi.config.sections import AmiSettings, NodeSettings, Settings
 from fastagi.dialplan import Path
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.names import folded
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import WaitingTask
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
@@ -41,7 +44,7 @@ from fastagi.node.operators import OperatorsLine
 from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
-from fastagi.node.scheduler import Scheduler
+from fastagi.node.scheduler import Others, Scheduler
 from fastagi.node.targets import Target, target_key, targets
 from fastagi.node.trackers import Remove, Trackers
 from fastagi.node.trunks import Trunks
@@ -62,6 +65,69 @@ from fastagi.store.store import TaskStore
 P = ParamSpec("P")
 
 
+class Neighbours(Others, Protocol):
+    """All Asterisks of this service, as one of them sees them."""
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there are others than this one."""
+
+    def busy(self) -> set[str]:
+        """Return the keys of clients in a call on any Asterisk: nobody calls them."""
+
+    def being_called(self) -> set[str]:
+        """Return the keys of clients whom attempts in progress are about."""
+
+    def withdraw(self, number_key: str, why: Reason) -> None:
+        """End attempts to reach a client, unless the client is on the line."""
+
+    def withdraw_unanswered(self, task_id: int, why: Reason) -> None:
+        """End the attempt of a task, unless an agent has answered already."""
+
+    def client_is_free(self) -> None:
+        """Look for due tasks, as a client's call has ended."""
+
+    def events_stored(self) -> None:
+        """Write events of tasks to queue_log."""
+
+    def agents_changed(self, node: Node) -> None:
+        """The others may have to put in line what this one can not take any more."""
+
+    def has_looked(self, node: Node) -> None:
+        """The others may take the due tasks that this one has left."""
+
+    def namesake(self, node: Node) -> str:
+        """Return the name of another node with the same systemname; empty: none."""
+
+    def takes_events_of(self, node: Node, of: str) -> bool:
+        """Whether a node writes the events of another one (empty: of none)."""
+
+
+class OfNode:
+    """Returns the settings in force as one Asterisk uses them."""
+
+    def __init__(
+        self, settings: Callable[[], Settings], view: Callable[[Settings], Settings]
+    ) -> None:
+        """Store the parts.
+
+        Args:
+            settings: the settings in force.
+            view: what the Asterisk uses of them.
+        """
+        self._settings = settings
+        self._view = view
+        self._made_of: Settings | None = None
+        self._made: Settings | None = None
+
+    def __call__(self) -> Settings:
+        """Return them; the same object as long as the settings stay in force."""
+        current = self._settings()
+        if self._made is None or current is not self._made_of:
+            self._made_of, self._made = current, self._view(current)
+        return self._made
+
+
 class Node:
     """One Asterisk and the callbacks placed there."""
 
@@ -70,11 +136,13 @@ class Node:
     def __init__(
         self,
         *,
+        node: NodeSettings,
+        neighbours: Neighbours,
         endpoint: IStreamClientEndpoint,
         store: TaskStore,
         clock: Clock,
         background: Background,
-        settings: SettingsInForce,
+        in_force: SettingsInForce,
         opening_state: OpeningState,
         owner: Owner,
         requests: Requests,
@@ -88,7 +156,11 @@ class Node:
         """Build the parts; nothing listens or connects before :meth:`start`.
 
         Args:
+            node: the settings of this Asterisk alone, at the start.
+            neighbours: all Asterisks of the service, this one too.
             endpoint: of the manager interface.
+            store: the store of the attempts on this Asterisk.
+            in_force: the settings in force.
             owner: knows whether this process still holds the database.
             requests: decides on requests and stores them.
             served: ends tasks of clients who reached a person.
@@ -100,9 +172,20 @@ class Node:
                 caller's request, besides the answer, begins after that, and once for
                 many callers. None: at once.
         """
+        self.name = node.name
         self._clock = clock
         self._background = background
-        self._settings = settings
+        self._neighbours = neighbours
+        #: All queues of the settings: callers may ask for a callback of any.
+        all_queues = OfNode(in_force, lambda current: current.at_node(node))
+        #: The queues whose clients are called from here.
+        self._settings = OfNode(in_force, lambda current: current.of_node(node))
+        settings = self._settings
+        self.all_queues = all_queues
+        #: When the link was lost, by the steady clock; None: there is one, or was none.
+        self._link_lost_at: float | None = None
+        #: The other Asterisk with this one's systemname; empty: there is none.
+        self._namesake = ""
         self._opening_state = opening_state
         self._owner = owner
         self._use_number_plan = use_number_plan
@@ -116,12 +199,13 @@ class Node:
         #: Delays the consequences of an event until all trackers have handled it.
         self._afterwards = Afterwards("an event")
         tasks_changed = self._afterwards.wrap(tasks_changed)
-        ami = settings().ami
+        ami = node.ami
+        of_name = f"{node.name} " if neighbours.are_several else ""
         self.manager = AmiSession(
             endpoint=endpoint,
             clock=clock.timers,
             credentials=credentials_of(ami),
-            address=f"Asterisk at {ami.host}:{ami.tcp_port}",
+            address=f"Asterisk {of_name}at {ami.host}:{ami.tcp_port}",
             ping_interval_s=ami.ping_interval_s,
             action_timeout_s=ami.timeout_s,
         )
@@ -157,9 +241,15 @@ class Node:
             manager=self.manager,
             settings=settings,
             member_name=self.queue_monitor.queues.member_name,
+            node=node.name,
+            takes=partial(neighbours.takes_events_of, self),
         )
         self.queue_log = Outbox(
-            self.queue_log_sink, store=store, clock=clock, background=background
+            self.queue_log_sink,
+            store=store,
+            clock=clock,
+            background=background,
+            passes_over_past=node.name != DEFAULT_NODE,
         )
         self.reconciler = Reconciler(
             manager=self.manager,
@@ -184,7 +274,7 @@ class Node:
             promises=self.promises,
             clock=clock,
             background=background,
-            settings=settings,
+            settings=all_queues,
             new_channel_id=self._new_channel_id,
         )
         self.call_tracker = CallTracker(
@@ -194,7 +284,7 @@ class Node:
             served=served,
             clock=clock,
             background=background,
-            settings=settings,
+            settings=all_queues,
             is_gone=self.queue_monitor.is_gone,
         )
         self.catch_up = CatchUp(
@@ -204,8 +294,9 @@ class Node:
             served=served,
             clock=clock,
             background=background,
-            settings=settings,
+            settings=all_queues,
             in_thread=in_thread,
+            node=node.name,
         )
         self.scheduler = Scheduler(
             store=store,
@@ -217,7 +308,10 @@ class Node:
             opening_state=opening_state,
             targets=self._current_targets,
             new_channel_id=self._new_channel_id,
-            busy=self.call_tracker.busy,
+            busy=neighbours.busy,
+            being_called=neighbours.being_called,
+            why_not_here=lambda: self.why_not_here,
+            others=neighbours if neighbours.are_several else None,
             events_stored=lambda: self.events_stored.call(),
             hold=self.hold,
             is_connected=lambda: self.manager.connected,
@@ -264,13 +358,13 @@ class Node:
             choices=CallerChoices(
                 promises=self.promises,
                 requests=requests,
-                settings=settings,
+                settings=all_queues,
                 clock=clock,
                 chosen_times=store.chosen_times,
             ),
             queue_monitor=self.queue_monitor,
             offers=self.offers,
-            settings=settings,
+            settings=all_queues,
             task_of=store.open_task,
             placeholder_of=self.dialer.placeholder_of,
             clock=clock,
@@ -306,6 +400,7 @@ class Node:
             clock=clock,
             settings=settings,
             targets=self._current_targets,
+            name=node.name,
         )
         #: Called when tasks got an event in the database, but no attempt.
         self.events_stored: Listeners[[]] = Listeners("events of tasks")
@@ -322,9 +417,11 @@ class Node:
         yield from self.trackers.listen()
 
         manager = self.manager
+        yield manager.on_connected(self._link_is_back)
         yield manager.on_connected(self.queue_monitor.connected)
         yield manager.on_connected(self.hold.release)
         yield manager.on_connected(self._connected)
+        yield manager.on_disconnected(self._link_lost)
         yield manager.on_disconnected(self.queue_monitor.disconnected)
         yield manager.on_disconnected(self.dialer.disconnected)
         yield manager.on_disconnected(self.queue_log_sink.disconnected)
@@ -350,14 +447,22 @@ class Node:
             self.promises.request_changed, self.expected_waits.request_changed
         )
         yield self._then(self.dialer.extension_done, self.expected_waits.extension_done)
-        yield self._then(self.promises.too_early, self.dialer.withdraw_unanswered)
-        yield self._then(tracker.client_is_busy, self.dialer.withdraw)
-        yield self._then(tracker.client_is_free, self.scheduler.tasks_changed)
+        # The client's attempt may be one of another Asterisk.
+        everywhere = self._neighbours
+        yield self._then(self.promises.too_early, everywhere.withdraw_unanswered)
+        yield self._then(tracker.client_is_busy, everywhere.withdraw)
+        yield self._then(tracker.client_is_free, everywhere.client_is_free)
         yield self._then(tracker.call_ended, self.catch_up.call_ended)
         yield self._then(self.dialer.sent_away, self.scheduler.sent_away)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
         yield self._then(self._owner.renewed, self.scheduler.wake)
-        yield self.events_stored.add(self.queue_log.wake)
+        yield self.events_stored.add(everywhere.events_stored)
+        if everywhere.are_several:
+            yield self._then(monitor.changed, partial(everywhere.agents_changed, self))
+            yield manager.on_disconnected(partial(everywhere.agents_changed, self))
+            yield self.scheduler.outlook_changed.add(
+                partial(everywhere.has_looked, self)
+            )
 
         # What can be seen changes with any of these.
         yield self.trackers.event_handled.add(self.changed.call)
@@ -428,6 +533,12 @@ class Node:
         and who was served meanwhile.
         """
         link = self.manager.link_number
+        self._namesake = self._neighbours.namesake(self)
+        if (why := self.why_not_here) is not None:
+            # It may be an Asterisk whose calls another node follows already.
+            self._log.error("no call is placed: {reason}", reason=why)
+            self.changed.call()
+            return
 
         def goes_on() -> bool:
             return (
@@ -465,8 +576,8 @@ class Node:
 
     def settings_changed(self, former: Settings, settings: Settings) -> None:
         """Apply new settings."""
-        self._targets = targets(settings)
-        self._with_places = _with_places(settings)
+        self._targets = targets(self._settings())
+        self._with_places = _with_places(self._settings())
         self.expected_waits.tasks_changed()
         if former.plan != settings.plan:
             self.call_tracker.rekey()
@@ -504,13 +615,45 @@ class Node:
     # -- status ------------------------------------------------------------
 
     @property
+    def is_default(self) -> bool:
+        """Whether it is the node of a service with one Asterisk."""
+        return self.name == DEFAULT_NODE
+
+    def places(self, queue: str) -> bool:
+        """Whether clients of a queue are called from this Asterisk."""
+        return queue in self._settings().queues
+
+    def why_no_trunk(self, queue: str) -> Reason | None:
+        """Return why the clients of a queue can not be called; None: they can."""
+        return self.trunks.why_not(self._settings().queue(queue))
+
+    def has_link_within(self, seconds: float) -> bool:
+        """Whether there is a link, or was one within the last seconds."""
+        lost_at = self._link_lost_at
+        return lost_at is None or self._clock.steady() - lost_at <= seconds
+
+    def _link_lost(self) -> None:
+        self._link_lost_at = self._clock.steady()
+
+    def _link_is_back(self) -> None:
+        self._link_lost_at = None
+
+    @property
     def asterisk(self) -> AsteriskStatus:
         """The state of the link to this Asterisk."""
+        why = self.why_not_here
         return AsteriskStatus(
             connected=self.manager.connected,
             version=self.manager.asterisk_version,
-            error=self.manager.last_error,
+            error=self.manager.last_error or ("" if why is None else str(why)),
         )
+
+    @property
+    def why_not_here(self) -> Reason | None:
+        """Why no call may be placed on this Asterisk; None: nothing keeps it."""
+        if not self._namesake:
+            return None
+        return because(Code.SYSTEMNAME_TAKEN, node=self.name, other=self._namesake)
 
     @property
     def calls_under_way(self) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import evolve, frozen
 
@@ -68,12 +68,24 @@ class _Kinds:
     """The names of queues of some kinds, in one version of the settings."""
 
     settings: Settings
+    #: Whose clients are called from here.
+    all: frozenset[str]
     #: Whose tasks wait in line among the callers.
     keep_place: frozenset[str]
     #: Whose tasks wait until it is known what the dialplan can do.
     need_dialplan: frozenset[str]
     #: With ``first: auto``.
     auto: frozenset[str]
+
+
+class Others(Protocol):
+    """The schedulers of the other Asterisks."""
+
+    def look_first(self, scheduler: Scheduler, queue: str) -> bool:
+        """Whether another one has a free agent for a queue and looks for due tasks."""
+
+    def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
+        """Whether another one would begin a task at once, for a free agent."""
 
 
 class Scheduler:
@@ -103,6 +115,9 @@ class Scheduler:
         dialplan_has_only: Callable[[], bool],
         why_no_trunk: Callable[[QueueSettings], Reason | None],
         after_read: Callable[[Callable[[], object]], None],
+        being_called: Callable[[], Collection[str]],
+        why_not_here: Callable[[], Reason | None] = lambda: None,
+        others: Others | None = None,
     ) -> None:
         self._store = store
         self._queue_monitor = queue_monitor
@@ -112,8 +127,18 @@ class Scheduler:
         self._opening_state = opening_state
         self._targets = targets
         self._new_channel_id = new_channel_id
-        #: Returns the keys of clients who are in a call here: they are not called.
+        #: Returns the keys of clients who are in a call: they are not called.
         self._in_a_call = busy
+        #: Returns the keys of clients whom attempts in progress are about.
+        self._being_called = being_called
+        #: Returns why no call may be placed on this Asterisk at all.
+        self._why_not_here = why_not_here
+        #: The schedulers of the other Asterisks; None: there are none.
+        self._others = others
+        #: Whether a pass is to come that will look for due tasks.
+        self._will_look = False
+        #: Whether tasks were left to others, which were about to look for due tasks.
+        self.leaves_to_others = False
         #: Called when tasks got an event in the database, but no attempt.
         self._events_stored = events_stored
         #: Returns whether certainly no other service has taken over the database. If
@@ -204,8 +229,13 @@ class Scheduler:
             pause_s=pause_s,
         )
 
+    def announce(self) -> None:
+        """`tasks_changed` is called soon, perhaps after that of other schedulers."""
+        self._will_look = True
+
     def tasks_changed(self) -> None:
         """A task was added, changed or put back in line."""
+        self._will_look = False
         self._forget_due_times()
         self.wake()
 
@@ -223,6 +253,37 @@ class Scheduler:
     def wake(self) -> None:
         """Check whether a call can be placed, as something has changed."""
         self._worker.wake()
+
+    @property
+    def is_about_to_look(self) -> bool:
+        """Whether it will look for due tasks at once, or does so now."""
+        return self._will_look or self._worker.is_about_to_run
+
+    def has_agent_for(self, name: str, task: CallbackTask | None = None) -> bool:
+        """Whether a due task would be begun here now, for a free agent.
+
+        Args:
+            name: its queue.
+            task: the task; None: any task.
+        """
+        queue, now = self._settings().queues.get(name), self._clock.epoch_s()
+        if queue is None or self._why_no_calls() or self._why_closed(queue, now):
+            return False
+        held = None if task is None else self._held.get(task.id)
+        if held is not None and _utc(now) < held.until:
+            return False
+        target = self._target_of(queue)
+        capacity = self._capacity(self._targets(), now)
+        if not capacity.can_take(folded(target.key)):
+            return False
+        if self._is_put_in_line(queue, self._queues_with_clients_first(capacity)):
+            last = self._line_or_why_not(target)
+            return isinstance(last, Turn) and (task is None or task.turn <= last)
+        return True
+
+    def _target_of(self, queue: QueueSettings) -> Target:
+        key = target_key(queue)
+        return next(target for target in self._targets() if target.key == key)
 
     def _forget_due_times(self) -> None:
         self._next_due = None
@@ -294,6 +355,8 @@ class Scheduler:
         """Return what keeps all tasks from being called; None: nothing."""
         if not self._is_connected():
             return because(Code.NO_LINK)
+        if (why := self._why_not_here()) is not None:
+            return why
         if not self._queue_monitor.ready:
             return because(Code.QUEUES_NOT_KNOWN)
         if not self._is_ready:
@@ -363,7 +426,7 @@ class Scheduler:
         put_in_line = frozenset[str]()
         if has_places:
             put_in_line = kinds.keep_place - self._clients_first
-        found = self._opening_state.open_queues(now)
+        found = self._opening_state.open_queues(now) & kinds.all
         found = found & put_in_line if in_line else found - put_in_line
         if has_places is None:
             found -= kinds.need_dialplan
@@ -418,9 +481,10 @@ class Scheduler:
         if self._kinds().auto:
             self._update_clients_first(self._capacity(targets, now))
         in_line = self._callable(now, in_line=True)
+        self.leaves_to_others = False
         for target in targets:
             self._make_way(target)
-            queues = target.queues & in_line
+            queues = self._not_left_to_others(target, target.queues & in_line)
             if queues and not await self._put_in_line(target, queues):
                 return self._next_change(targets, self._clock.epoch_s())
         now = self._clock.epoch_s()
@@ -602,7 +666,7 @@ class Scheduler:
             return no_trunk
         if self._settings().plan.key(begun.task.number) in self._in_a_call():
             return because(Code.CLIENT_RANG_IN)
-        if begun.task.number_key in self._dialer.busy_keys():
+        if begun.task.number_key in self._being_called():
             return because(Code.CLIENT_BEING_CALLED)
         return None
 
@@ -641,6 +705,9 @@ class Scheduler:
                 self._dialer.withdraw_ringing(running, why)
         for target in {running.target for running in self._dialer.placeholders()}:
             self._make_room(target)
+        if self._others is not None:
+            for one in self._targets():
+                self._leave_to_others(one)
 
     def _take_new_place(self, running: RunningAttempt, task: CallbackTask) -> None:
         """Let a placeholder leave the line, unless it has its new place already."""
@@ -796,6 +863,50 @@ class Scheduler:
         # The last place is for a live caller, unless the client is next.
         return min([last, *live])
 
+    def _not_left_to_others(
+        self, target: Target, queues: frozenset[str]
+    ) -> frozenset[str]:
+        """Return the queues whose tasks may be put in line here.
+
+        If no agent is free here, others with a free agent look first; what they leave
+        is put in line here.
+        """
+        if self._others is None or not queues or self._has_free_agent(target):
+            return queues
+        left = {name for name in queues if self._others.look_first(self, name)}
+        if left:
+            self.leaves_to_others = True
+            # It was found for other queues.
+            self._nothing_due.pop(folded(target.key), None)
+        return queues - left
+
+    def _has_free_agent(self, target: Target) -> bool:
+        capacity = self._capacity(self._targets(), self._clock.epoch_s())
+        return capacity.can_take(folded(target.key))
+
+    def _leave_to_others(self, target: Target) -> None:
+        """Withdraw the first placeholder if an agent is free for it elsewhere only."""
+        in_line = [
+            running
+            for running in self._dialer.placeholders()
+            if folded(running.target) == folded(target.key)
+        ]
+        if (
+            self._others is None
+            or not in_line
+            or any(running.ending for running in in_line)
+            or self._free(target.key, target.wrapuptime_s, self._clock.epoch_s())
+        ):
+            return
+        for running in sorted(in_line, key=lambda running: running.task.turn):
+            if (
+                running.preferred is None
+                and not running.progress.ringing
+                and self._others.have_agent_for(self, running.task)
+            ):
+                self._dialer.withdraw_ringing(running, because(Code.AGENT_ELSEWHERE))
+                return
+
     async def _put_in_line(self, target: Target, queues: frozenset[str]) -> bool:
         """Put tasks in line whose turn is near.
 
@@ -884,7 +995,7 @@ class Scheduler:
 
     def _busy(self) -> set[str]:
         """Return the keys of clients who must not be called now."""
-        return {*self._in_a_call(), *self._dialer.busy_keys()}
+        return {*self._in_a_call(), *self._being_called()}
 
     def _log_not_begun(
         self, tasks: list[CallbackTask], notes: Mapping[int, Reason]
@@ -968,6 +1079,7 @@ def _kinds_of(settings: Settings) -> _Kinds:
     queues = settings.queues.items()
     return _Kinds(
         settings=settings,
+        all=frozenset(settings.queues),
         keep_place=frozenset(name for name, queue in queues if queue.keeps_place),
         need_dialplan=frozenset(n for n, queue in queues if _needs_dialplan(queue)),
         auto=frozenset(name for name, queue in queues if queue.first is First.AUTO),

@@ -66,6 +66,11 @@ class Worker:
         """Whether it was woken since the current run began."""
         return self._woken
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is in progress."""
+        return self._running
+
     def wake(self) -> None:
         """Run now; if a run is in progress, run once more after it."""
         if self._stopped:
@@ -147,6 +152,11 @@ class GatedWorker:
     def woken(self) -> bool:
         """Whether it was woken since the current run began."""
         return self._worker.woken or self._is_waking
+
+    @property
+    def is_about_to_run(self) -> bool:
+        """Whether a run is in progress or follows at once."""
+        return self.ready and (self.woken or self._worker.is_running)
 
     def enable(self) -> None:
         """Allow runs, and wake it."""

@@ -840,6 +840,16 @@ class AsteriskStatus:
 
 
 @frozen(kw_only=True)
+class NodeStatus:
+    """One Asterisk."""
+
+    name: str
+    asterisk: AsteriskStatus
+    #: Number of attempts in progress there that do not only wait in line.
+    calls_under_way: int
+
+
+@frozen(kw_only=True)
 class DatabaseHolder:
     """The process that runs the service on the database."""
 
@@ -886,7 +896,10 @@ class ServiceStatus:
 
     version: str
     started_at: datetime
+    #: The only Asterisk, or the first one.
     asterisk: AsteriskStatus
+    #: All of them.
+    nodes: tuple[NodeStatus, ...]
     #: The problem of the database; None: it works.
     database_problem: Problem | None
     #: The holder of the lease: this service.

@@ -19,7 +19,12 @@ from fastagi.domain.agent_states import AgentState
 from fastagi.domain.attempt import Stage
 from fastagi.domain.reason import Reason
 from fastagi.errors import CallbackError, Problem
-from fastagi.service.commands import AsteriskStatus, DatabaseHolder, TaskState
+from fastagi.service.commands import (
+    AsteriskStatus,
+    DatabaseHolder,
+    NodeStatus,
+    TaskState,
+)
 
 
 @frozen(kw_only=True)
@@ -28,10 +33,12 @@ class LiveService:
 
     version: str
     started_at: datetime
-    #: The name of the Asterisk.
+    #: The only Asterisk, or the first one.
     node: str
     asterisk: AsteriskStatus
-    #: Whether the state of Asterisk's queues is known.
+    #: All Asterisks.
+    nodes: tuple[NodeStatus, ...]
+    #: Whether the state of the queues of every Asterisk is known.
     queues_known: bool
     #: The holder of the lease on the database: this service.
     holder: DatabaseHolder

@@ -30,7 +30,12 @@ from fastagi.errors import Problem
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
-from fastagi.service.commands import AsteriskStatus, DatabaseHolder, TaskState
+from fastagi.service.commands import (
+    AsteriskStatus,
+    DatabaseHolder,
+    NodeStatus,
+    TaskState,
+)
 from fastagi.service.live import (
     Change,
     Entities,
@@ -100,18 +105,24 @@ class QueueTasks:
     median_time_to_reach_s: float | None = None
 
 
-class Node(Protocol):
-    """The part of a node that the live state needs."""
+class Nodes(Protocol):
+    """What the live state needs of the Asterisks."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name of the first Asterisk, or of the only one."""
 
     @property
     def asterisk(self) -> AsteriskStatus:
-        """The state of the manager link."""
+        """The state of the link to that one."""
+
+    @property
+    def states(self) -> tuple[NodeStatus, ...]:
+        """The state of each Asterisk."""
 
     @property
     def queues_known(self) -> bool:
-        """Whether the state of Asterisk's queues is known."""
+        """Whether the state of the queues of every Asterisk is known."""
 
     def agents(self, now: float) -> dict[str, LiveAgent]:
         """Return the agents, by interface."""
@@ -238,7 +249,7 @@ class LiveState:
         background: Background,
         settings: Callable[[], Settings],
         owner: Owner,
-        node: Node,
+        nodes: Nodes,
         task_states: TaskStates,
         outlook: Callable[[], Outlook],
         sink: str,
@@ -251,7 +262,7 @@ class LiveState:
             background: the owner of the work.
             settings: the settings in force.
             owner: knows whether this service holds the database.
-            node: the Asterisk.
+            nodes: the Asterisks.
             task_states: says of a task whether its queue is open.
             outlook: returns what keeps tasks from being called at this moment.
             sink: the name of the reader of events whose lag is told.
@@ -262,7 +273,7 @@ class LiveState:
         self._background = background
         self._settings = settings
         self._owner = owner
-        self._node = node
+        self._nodes = nodes
         self._task_states = task_states
         self._outlook = outlook
         self._sink = sink
@@ -414,7 +425,7 @@ class LiveState:
         if self._problem is not None:
             return _RETRY_S
         now = self._clock.epoch_s()
-        moments = [self._node.next_change(now), self._tasks.next_due()]
+        moments = [self._nodes.next_change(now), self._tasks.next_due()]
         moments += [held.until.timestamp() for held in self._former.held.values()]
         soonest = min((at - now for at in moments if at is not None), default=_LOOK_S)
         return min(max(soonest, _PAUSE_S), _LOOK_S)
@@ -437,7 +448,7 @@ class LiveState:
         now = self._clock.steady()
         is_poll = now - self._read_at >= _LOOK_S
         # The scheduler begins and the dialer ends attempts.
-        self._must_read |= self._node.attempts().keys() != self._seen.attempts.keys()
+        self._must_read |= self._nodes.attempts().keys() != self._seen.attempts.keys()
         if not (self._must_read or is_poll or self._problem):
             return
         self._must_read = False
@@ -541,7 +552,7 @@ class LiveState:
     async def _find_changes(self) -> Change | None:
         now = self._clock.epoch_s()
         outlook = self._outlook()
-        positions = self._node.positions()
+        positions = self._nodes.positions()
         tasks_changed = bool(self._dirty)
         self._note_what_to_look_at(outlook, positions)
         tasks_changed |= bool(self._dirty)
@@ -566,9 +577,9 @@ class LiveState:
             self._by_queue = self._count(now)
         seen = self._seen
         service = self._service(outlook)
-        agents, callers = self._node.agents(now), self._node.callers()
-        queues = self._node.queues(now, agents, self._by_queue, outlook.why_not_queue)
-        attempts = self._node.attempts()
+        agents, callers = self._nodes.agents(now), self._nodes.callers()
+        queues = self._nodes.queues(now, agents, self._by_queue, outlook.why_not_queue)
+        attempts = self._nodes.attempts()
         changed = Entities(
             service=service if service != seen.service else None,
             queues=_changed(queues, seen.queues),
@@ -660,7 +671,7 @@ class LiveState:
             return False
         self._expected_at = steady
         now = self._clock.now()
-        waits = self._node.callback_waits_s(self._tasks.waiting(_MOST_EXPECTED))
+        waits = self._nodes.callback_waits_s(self._tasks.waiting(_MOST_EXPECTED))
         expected = {}
         for task_id, wait_s in waits.items():
             at = _to_the_minute(now + timedelta(seconds=wait_s))
@@ -738,9 +749,10 @@ class LiveState:
         return LiveService(
             version=__version__,
             started_at=self.started_at,
-            node=self._node.name,
-            asterisk=self._node.asterisk,
-            queues_known=self._node.queues_known,
+            node=self._nodes.name,
+            asterisk=self._nodes.asterisk,
+            nodes=self._nodes.states,
+            queues_known=self._nodes.queues_known,
             holder=DatabaseHolder(
                 host=holder.process.host, pid=holder.process.pid, since=holder.since
             ),

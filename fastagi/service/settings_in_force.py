@@ -39,6 +39,9 @@ class SettingsInForce:
         """
         former, self._current = self._current, settings
         for section in FIXED_SECTIONS:
+            if section == "ami" and settings.nodes and self._at_start.nodes:
+                # It is that of the first node.
+                continue
             if getattr(self._at_start, section) != getattr(settings, section):
                 self._log.warn(
                     "settings: a change of '{section}' takes effect at the next start",

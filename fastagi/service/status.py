@@ -19,6 +19,7 @@ from fastagi.service.commands import (
     Actor,
     AsteriskStatus,
     DatabaseHolder,
+    NodeStatus,
     QueueStatus,
     ServiceStatus,
     ShowStatus,
@@ -36,12 +37,16 @@ _OFFERS: Final = timedelta(hours=24)
 _STATUS_MARK: Final = "status"
 
 
-class NodeStatus(Protocol):
-    """The part of a node that the status needs."""
+class Nodes(Protocol):
+    """What the status needs of the Asterisks."""
 
     @property
     def asterisk(self) -> AsteriskStatus:
-        """The state of the manager link."""
+        """The state of the link to the first Asterisk."""
+
+    @property
+    def states(self) -> tuple[NodeStatus, ...]:
+        """The state of each Asterisk."""
 
     @property
     def calls_under_way(self) -> int:
@@ -65,7 +70,7 @@ class NodeStatus(Protocol):
 
 
 class StatusCommand:
-    """Collects the status from the database and the node."""
+    """Collects the status from the database and the nodes."""
 
     def __init__(
         self,
@@ -74,13 +79,13 @@ class StatusCommand:
         owner: Owner,
         clock: Clock,
         settings: Callable[[], Settings],
-        node: NodeStatus,
+        nodes: Nodes,
     ) -> None:
         self._store = store
         self._owner = owner
         self._clock = clock
         self._settings = settings
-        self._node = node
+        self._nodes = nodes
         #: When the service began to listen.
         self.started_at = clock.now()
 
@@ -107,12 +112,13 @@ class StatusCommand:
             problem = Problem(
                 "", f"it has not answered for {_DATABASE_S:g} s", "see the log"
             )
-        first_s = self._node.first_callbacks_s(waiting)
+        first_s = self._nodes.first_callbacks_s(waiting)
         holder = self._owner.lease.held
         return ServiceStatus(
             version=__version__,
             started_at=self.started_at,
-            asterisk=self._node.asterisk,
+            asterisk=self._nodes.asterisk,
+            nodes=self._nodes.states,
             database_problem=problem,
             holder=DatabaseHolder(
                 host=holder.process.host, pid=holder.process.pid, since=holder.since
@@ -120,9 +126,9 @@ class StatusCommand:
             tasks=tasks,
             offers=offers,
             oldest_task_since=min(oldest.values(), default=None),
-            calls_under_way=self._node.calls_under_way,
+            calls_under_way=self._nodes.calls_under_way,
             queues={
-                name: self._node.queue_status(
+                name: self._nodes.queue_status(
                     name, now.timestamp(), oldest.get(name), first_s.get(name)
                 )
                 for name in self._settings().queues

@@ -118,6 +118,10 @@ class FakeAsterisk:
         self.on_ring: Callable[[Visit], object] = lambda visit: None
         #: Error of the machine's clock, in seconds.
         self.skew_s = 0.0
+        #: ``systemname`` in asterisk.conf: the beginning of each uniqueid.
+        self.system_name = ""
+        #: What the address of the service ends with in CALLBACK_AGI.
+        self.agi_node = ""
         self.manager_wires: list[Wire] = []
         #: Whether the manager is frozen, and the delay of bytes sent to it.
         self.frozen = False
@@ -354,7 +358,8 @@ class FakeAsterisk:
         caller: str = UNKNOWN,
     ) -> Channel:
         """Create a channel and send its event."""
-        uniqueid = uniqueid or f"{int(self.now)}.{self.next_number()}"
+        prefix = f"{self.system_name}-" if self.system_name else ""
+        uniqueid = uniqueid or f"{prefix}{int(self.now)}.{self.next_number()}"
         channel = Channel(
             name=name,
             uniqueid=uniqueid,
@@ -504,7 +509,7 @@ class FakeAsterisk:
                 ("Response", "Success"),
                 ("AMIversion", "11.0.0"),
                 ("AsteriskVersion", self.manager.version),
-                ("SystemName", ""),
+                ("SystemName", self.system_name),
             )
         )
 

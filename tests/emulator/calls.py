@@ -1107,7 +1107,7 @@ class AgiRun:
         self._variables = variables
         self._limit_s = self.CHOOSE_LIMIT_S if script == "choose" else self.LIMIT_S
         self.channel = AsteriskAgi(
-            script,
+            f"{pbx.agi_node}/{script}" if pbx.agi_node else script,
             arguments,
             headers=headers,
             variables={**variables, "AGIEXITONHANGUP": "yes"},

@@ -15,7 +15,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,8 +33,13 @@ from twisted.python.failure import Failure
 
 from fastagi.app import CallbackService, Endpoints
 from fastagi.config.queue_layers import QueueSettings
-from fastagi.config.sections import AmiSettings, HistorySettings, Settings
-from fastagi.domain.attempt import Attempt, attempt_of
+from fastagi.config.sections import (
+    AmiSettings,
+    HistorySettings,
+    NodeSettings,
+    Settings,
+)
+from fastagi.domain.attempt import DEFAULT_NODE, Attempt, attempt_of
 from fastagi.domain.task import CallbackTask, TaskEvent
 from fastagi.domain.turns import Fairness
 from fastagi.runtime.clock import MachineClock
@@ -98,12 +103,22 @@ def live_first(test: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def settings(*queues: QueueSettings, **sections: Any) -> Settings:
-    """Return settings with these queues; with one queue if none is given."""
+def settings(
+    *queues: QueueSettings, nodes: Collection[str] = (), **sections: Any
+) -> Settings:
+    """Return settings with these queues; with one queue if none is given.
+
+    Args:
+        queues: the queues.
+        nodes: the names of all Asterisks, if they are under ``nodes``.
+        sections: other sections.
+    """
     chosen = queues or (queue_settings(),)
-    sections.setdefault("history", HistorySettings(enabled=False))
+    history = sections.setdefault("history", HistorySettings(enabled=False))
+    ami = AmiSettings.model_validate({"secret": "secret"})
     return Settings(
-        ami=AmiSettings.model_validate({"secret": "secret"}),
+        ami=ami,
+        nodes=tuple(NodeSettings(name=n, ami=ami, history=history) for n in nodes),
         queues={queue.name: queue for queue in chosen},
         **sections,
     )
@@ -293,7 +308,13 @@ class ServiceProcess:
         self.agi = ServerEndpoint(net, self._around("AGI"))
         self.control = ServerEndpoint(net, self._around("control"))
         self.ami = asterisk.manager_endpoint(self._around("AMI"))
-        asterisk.agi = self.agi
+        amis = {
+            name: pbx.manager_endpoint(self._around("AMI"))
+            for name, pbx in world.others.items()
+        }
+        self._amis = [self.ami, *amis.values()]
+        for pbx in (asterisk, *world.others.values()):
+            pbx.agi = self.agi
         tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
         clock = MachineClock(
             cast(IReactorTime, self.clock),
@@ -302,7 +323,11 @@ class ServiceProcess:
         self.service = CallbackService(
             settings=settings,
             database=self.database,
-            endpoints=Endpoints(ami=self.ami, fastagi=self.agi, control=self.control),
+            endpoints=Endpoints(
+                ami={DEFAULT_NODE: self.ami, **amis},
+                fastagi=self.agi,
+                control=self.control,
+            ),
             clock=clock,
             in_thread=self.in_thread,
             # No test in memory starts a program.
@@ -386,16 +411,17 @@ class ServiceProcess:
             self.clock.advance(10)
 
     def _ends(self) -> Iterator[Any]:
-        for wire in self._asterisk.manager_wires:
-            if wire.client in self._clients:
-                yield wire.client
+        for pbx in (self._asterisk, *self.world.others.values()):
+            for wire in pbx.manager_wires:
+                if wire.client in self._clients:
+                    yield wire.client
         for endpoint in (self.agi, self.control):
             for wire in endpoint.wires:
                 yield wire.server
 
     @property
     def _clients(self) -> list[Any]:
-        return [wire.client for wire in self.ami.wires]
+        return [wire.client for ami in self._amis for wire in ami.wires]
 
     @property
     def open_wires(self) -> int:
@@ -487,6 +513,8 @@ class World:
     clock: SortedClock = attrs.field(factory=SortedClock)
     net: Net = attrs.field(factory=Net)
     asterisk: FakeAsterisk = attrs.field(init=False)
+    #: Further Asterisks, by the name of the node; the one above is the default node.
+    others: dict[str, FakeAsterisk] = attrs.field(factory=dict)
     directory: Path = attrs.field(init=False)
     processes: list[ServiceProcess] = attrs.field(factory=list)
     #: Called at each instant, after everything due has run.
@@ -516,6 +544,17 @@ class World:
             self.url = f"sqlite:///{file}"
         # The back-off after a lost link has jitter.
         random.seed(1)
+
+    def add_asterisk(self, name: str) -> FakeAsterisk:
+        """Add an Asterisk before the first process begins; its systemname is ``name``.
+
+        The dialplan of each Asterisk then names its node.
+        """
+        pbx = FakeAsterisk(self.clock, self.net, version=self.version)
+        pbx.system_name = pbx.agi_node = name
+        self.asterisk.agi_node = DEFAULT_NODE
+        self.others[name] = pbx
+        return pbx
 
     # -- processes ---------------------------------------------------------
 
@@ -615,7 +654,8 @@ class World:
     def set_wall_clock(self, by_s: float) -> None:
         """Set the machine's clock forward or back."""
         self.skew_s += by_s
-        self.asterisk.skew_s = self.skew_s
+        for pbx in (self.asterisk, *self.others.values()):
+            pbx.skew_s = self.skew_s
 
     def _clocks(self) -> list[SortedClock]:
         alive = [p.clock for p in self.processes if not (p.dead or p.frozen)]

@@ -50,7 +50,7 @@ class LiveTestCase(ServiceTestCase):
             background=service.live._background,
             settings=service.live._settings,
             owner=service.live._owner,
-            node=service.live._node,
+            nodes=service.live._nodes,
             task_states=service.live._task_states,
             outlook=service.live._outlook,
             sink=service.live._sink,
@@ -287,7 +287,7 @@ class CostTests(LiveTestCase):
     def test_nothing_is_computed_or_read_while_nobody_looks(self) -> None:
         process = self.begin()
         reads = [name for name in process.points if "live" in name]
-        with mock.patch.object(type(self.live._node), "agents") as agents:
+        with mock.patch.object(type(self.live._nodes), "agents") as agents:
             self.call(talks_s=5)
             self.world.run(60)
         self.assertEqual(agents.call_count, 0)

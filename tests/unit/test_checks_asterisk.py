@@ -33,6 +33,7 @@ from fastagi.checks.manager import (
 from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.queues import check_queues, takes_key
 from fastagi.config.sections import ReportSettings, Settings
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.programs import ChildPrograms
 from fastagi.runtime.threads import OwnThread
@@ -656,6 +657,38 @@ class TestDialplan:
         assert words in text
         told_so = "live callers go first, whatever 'fairness' says" in text
         assert told_so == (keeps_places and not has_places)
+
+    @pytest.mark.parametrize(
+        ("agi", "words"),
+        [
+            ("agi://127.0.0.1:4573/berlin", ""),
+            ("agi://127.0.0.1/berlin/", ""),
+            (
+                "agi://127.0.0.1:4573",
+                "does not end with the name of this node: /berlin",
+            ),
+            (
+                "agi://127.0.0.1/pbx1",
+                "does not end with the name of this node: /berlin",
+            ),
+            ("agi://127.0.0.1:4574/berlin", "and fastagi.port is 4573"),
+        ],
+    )
+    def test_dialplan_of_one_of_several_asterisks_names_its_node(
+        self, tmp_path: Path, agi: str, words: str
+    ) -> None:
+        given = settings(tmp_path)
+        script = _contexts(_loaded(), agi)
+        with ScriptedManager(script) as manager, log_in(manager) as link:
+            notes = check_dialplan(
+                link, given.fastagi, AsteriskMachine(given), node="berlin"
+            )
+        if words:
+            text = only(notes)
+            assert words in text
+            assert "CALLBACK_AGI = agi://127.0.0.1:4573/berlin; then run: " in text
+        else:
+            assert told(notes) == ["ok"]
 
     @pytest.mark.parametrize(
         ("agi", "words"),
@@ -1379,7 +1412,9 @@ def test_every_event_the_service_listens_to_is_looked_for(
         settings=settings(tmp_path),
         database=Database("sqlite://", deliver=None),
         endpoints=Endpoints(
-            ami=UNIXClientEndpoint(None, ""), fastagi=nowhere, control=nowhere
+            ami={DEFAULT_NODE: UNIXClientEndpoint(None, "")},
+            fastagi=nowhere,
+            control=nowhere,
         ),
         clock=clock,
         in_thread=OwnThread(lambda *_: None),

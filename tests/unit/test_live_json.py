@@ -18,7 +18,12 @@ from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask, Kind, Status
 from fastagi.doors import codec, live_json
 from fastagi.errors import Problem
-from fastagi.service.commands import AsteriskStatus, DatabaseHolder, TaskState
+from fastagi.service.commands import (
+    AsteriskStatus,
+    DatabaseHolder,
+    NodeStatus,
+    TaskState,
+)
 from fastagi.service.live import (
     Change,
     Entities,
@@ -38,6 +43,13 @@ SERVICE = LiveService(
     started_at=AT,
     node="default",
     asterisk=AsteriskStatus(connected=True, version="22.10.0", error=""),
+    nodes=(
+        NodeStatus(
+            name="default",
+            asterisk=AsteriskStatus(connected=True, version="22.10.0", error=""),
+            calls_under_way=1,
+        ),
+    ),
     queues_known=True,
     holder=DatabaseHolder(host="pbx", pid=7, since=AT),
     lease_held=True,

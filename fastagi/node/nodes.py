@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: MIT
+"""All Asterisks of one service: what one of them asks the others, and what all say.
+
+There is one list of tasks. Each node begins those for which its own agents are free; a
+claim is atomic in the database, so no two nodes begin the same one. Everything that a
+client does counts on every node: nobody is called while in a call elsewhere.
+
+With one Asterisk each question goes to that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from attrs import evolve
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from fastagi.agi.server import LongScript, Script
+from fastagi.config.sections import Settings
+from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.task import CallbackTask, WaitingTask
+from fastagi.domain.turns import Turn
+from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook
+from fastagi.node.node import Node
+from fastagi.node.scheduler import Scheduler
+from fastagi.runtime.clock import Clock
+from fastagi.service.commands import (
+    AsteriskStatus,
+    CallUnderWay,
+    NodeStatus,
+    NoSuchAgent,
+    QueueStatus,
+    WrongState,
+)
+from fastagi.service.opening_state import OpeningState
+
+K = TypeVar("K", int, str)
+
+#: How long calls count that were in progress when the link was lost, in seconds.
+#: Without a limit, clients in a call on an Asterisk that is gone were never called.
+CALLS_COUNT_S: Final = 300.0
+
+
+class Nodes:
+    """All Asterisks of this service, in the order of the settings."""
+
+    def __init__(
+        self, *, names: Sequence[str], clock: Clock, opening_state: OpeningState
+    ) -> None:
+        """Prepare; :meth:`add` adds each node.
+
+        Args:
+            names: the names of all nodes.
+            clock: the clocks.
+            opening_state: whether each queue is open.
+        """
+        self._names = tuple(names)
+        self._clock = clock
+        self._opening_state = opening_state
+        self.all: list[Node] = []
+
+    def add(self, node: Node) -> None:
+        """Add a node; the first one is that of what concerns no single node."""
+        self.all.append(node)
+
+    @property
+    def are_several(self) -> bool:
+        """Whether there is more than one."""
+        return len(self._names) > 1
+
+    @property
+    def first(self) -> Node:
+        """The first Asterisk of the settings, or the only one."""
+        return self.all[0]
+
+    def _of_queue(self, name: str) -> list[Node]:
+        """Return the nodes from which clients of a queue are called."""
+        return [node for node in self.all if node.places(name)]
+
+    # -- what one node asks the others ---------------------------------------
+
+    def busy(self) -> set[str]:
+        """Return the keys of clients in a call on any Asterisk: nobody calls them."""
+        found: set[str] = set()
+        for node in self.all:
+            if not self.are_several or node.has_link_within(CALLS_COUNT_S):
+                found |= node.call_tracker.busy()
+        return found
+
+    def being_called(self) -> set[str]:
+        """Return the keys of clients whom attempts in progress are about."""
+        return {key for node in self.all for key in node.dialer.busy_keys()}
+
+    def withdraw(self, number_key: str, why: Reason) -> None:
+        """End attempts to reach a client, unless the client is on the line."""
+        for node in self.all:
+            node.dialer.withdraw(number_key, why)
+
+    def withdraw_task(self, task_id: int, why: Reason) -> None:
+        """End the attempt of a task, unless agent and client are talking already."""
+        for node in self.all:
+            node.dialer.withdraw_task(task_id, why)
+
+    def withdraw_unanswered(self, task_id: int, why: Reason) -> None:
+        """End the attempt of a task, unless an agent has answered already."""
+        for node in self.all:
+            node.dialer.withdraw_unanswered(task_id, why)
+
+    def client_is_free(self) -> None:
+        """Look for due tasks, as a client's call has ended."""
+        self._look([node.scheduler for node in self.all])
+
+    def events_stored(self) -> None:
+        """Write events of tasks to queue_log."""
+        for node in self.all:
+            node.queue_log.wake()
+
+    def agents_changed(self, node: Node) -> None:
+        """The others may have to put in line what this one can not take any more."""
+        for other in self.all:
+            if other is not node:
+                other.scheduler.wake()
+
+    def has_looked(self, node: Node) -> None:
+        """The others may take the due tasks that this one has left."""
+        for other in self.all:
+            if other is not node and other.scheduler.leaves_to_others:
+                other.scheduler.wake()
+
+    def look_first(self, scheduler: Scheduler, queue: str) -> bool:
+        """Whether another node has a free agent for a queue and looks for due tasks."""
+        return any(
+            other.scheduler.is_about_to_look and other.scheduler.has_agent_for(queue)
+            for other in self._of_queue(queue)
+            if other.scheduler is not scheduler
+        )
+
+    def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
+        """Whether another node would begin a task at once, for a free agent."""
+        return any(
+            other.scheduler.has_agent_for(task.queue, task)
+            for other in self._of_queue(task.queue)
+            if other.scheduler is not scheduler
+        )
+
+    def namesake(self, node: Node) -> str:
+        """Return the name of another node with the same systemname; empty: none.
+
+        Two Asterisks with one systemname may give two calls the same id; and two nodes
+        may be the same Asterisk, whose agents both would ring.
+        """
+        name = node.manager.system_name
+        for other in self.all:
+            if (
+                other is not node
+                and name is not None
+                and other.manager.connected
+                and other.why_not_here is None
+                and other.manager.system_name == name
+            ):
+                return other.name
+        return ""
+
+    def takes_events_of(self, node: Node, of: str) -> bool:
+        """Whether a node writes the events of attempts on a node into its queue_log.
+
+        The first one also writes those without an attempt (``of`` is empty), and those
+        of nodes that are not in the settings any more.
+        """
+        if of == node.name:
+            return True
+        return node.name == self._names[0] and of not in self._names
+
+    @staticmethod
+    def _look(schedulers: Iterable[Scheduler]) -> None:
+        """Look for due tasks, where agents are free first."""
+        in_turn = list(schedulers)
+        for scheduler in in_turn:
+            scheduler.announce()
+        for scheduler in in_turn:
+            scheduler.tasks_changed()
+
+    # -- start, stop, changes from outside -----------------------------------
+
+    def start(self) -> None:
+        """Begin to connect to each Asterisk."""
+        for node in self.all:
+            node.start()
+
+    async def finish_calls(self, limit_s: float) -> None:
+        """Place no new calls, and follow those in progress for ``limit_s`` at most."""
+        ends = [Deferred.fromCoroutine(one.finish_calls(limit_s)) for one in self.all]
+        await DeferredList(ends, fireOnOneErrback=True)
+
+    async def stop(self) -> None:
+        """Stop all nodes."""
+        for node in self.all:
+            await node.stop()
+
+    def disable(self) -> None:
+        """Place no new calls; calls in progress continue."""
+        for node in self.all:
+            node.scheduler.disable()
+
+    def release_holds(self) -> None:
+        """Try again whether an Asterisk accepts calls."""
+        for node in self.all:
+            node.hold.release()
+
+    def tasks_changed(self) -> None:
+        """Write events to queue_log and look for due tasks: a task has changed."""
+        for node in self.all:
+            node.scheduler.announce()
+        for node in self.all:
+            node.tasks_changed()
+
+    def settings_changed(self, former: Settings, settings: Settings) -> None:
+        """Apply new settings."""
+        for node in self.all:
+            node.settings_changed(former, settings)
+
+    def rekey_attempts(self) -> None:
+        """Renew the client keys of attempts in progress by the number plan in force."""
+        for node in self.all:
+            node.rekey_attempts()
+
+    # -- FastAGI ---------------------------------------------------------------
+
+    @property
+    def scripts(self) -> dict[str, Script | LongScript]:
+        """The FastAGI scripts by path.
+
+        With several Asterisks a path begins with the name of the node, which the
+        dialplan of each one has in CALLBACK_AGI.
+        """
+        if not self.are_several and self.first.is_default:
+            return self.first.scripts
+        paths = {
+            f"{node.name}/{path}": script
+            for node in self.all
+            for path, script in node.scripts.items()
+        }
+        return paths if self.are_several else self.first.scripts | paths
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a request that names no node."""
+        if not self.are_several:
+            return ""
+        return (
+            "; there are several Asterisks, so write below [globals] in extensions.conf"
+            " of each one CALLBACK_AGI = agi://ADDRESS:PORT/NODE with the name of its"
+            f" node ({', '.join(self._names)}), and run 'dialplan reload'"
+        )
+
+    # -- status ------------------------------------------------------------------
+
+    @property
+    def asterisk(self) -> AsteriskStatus:
+        """The state of the link to the first Asterisk."""
+        return self.first.asterisk
+
+    @property
+    def states(self) -> tuple[NodeStatus, ...]:
+        """The state of each Asterisk."""
+        return tuple(
+            NodeStatus(
+                name=node.name,
+                asterisk=node.asterisk,
+                calls_under_way=node.calls_under_way,
+            )
+            for node in self.all
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a link to any Asterisk."""
+        return any(node.manager.connected for node in self.all)
+
+    @property
+    def calls_under_way(self) -> int:
+        """Number of attempts in progress that do not only wait in line."""
+        return sum(node.calls_under_way for node in self.all)
+
+    def first_callbacks_s(self, waiting: Sequence[WaitingTask]) -> Mapping[str, float]:
+        """Return in how many seconds the next callback of each queue is expected.
+
+        That is when the first node is expected to have an agent.
+        """
+        return least(node.first_callbacks_s(waiting) for node in self.all)
+
+    def queue_status(
+        self,
+        name: str,
+        now: float,
+        oldest_task_since: datetime | None,
+        expected_callback_s: float | None,
+    ) -> QueueStatus:
+        """Return the state of a queue of the settings, of all its nodes together."""
+        found = [
+            node.queue_status(name, now, oldest_task_since, expected_callback_s)
+            for node in self._of_queue(name)
+        ]
+        if not found:
+            # Its node takes effect at the next start.
+            state = self._opening_state.state_at(name, now)
+            return QueueStatus(
+                open=state.is_open,
+                until=state.until,
+                target=name,
+                known=False,
+                members=0,
+                free=(),
+                waiting=0,
+                in_line=0,
+                oldest_task_since=oldest_task_since,
+                agents=0,
+                expected_wait_s=None,
+                expected_callback_s=expected_callback_s,
+            )
+        waits = [
+            one.expected_wait_s for one in found if one.expected_wait_s is not None
+        ]
+        if len(found) == 1:
+            return found[0]
+        trunks = [one.missing_trunk for one in found]
+        return evolve(
+            found[0],
+            known=any(one.known for one in found),
+            members=sum(one.members for one in found),
+            free=tuple(sorted({agent for one in found for agent in one.free})),
+            waiting=sum(one.waiting for one in found),
+            in_line=sum(one.in_line for one in found),
+            agents=sum(one.agents for one in found),
+            # Nobody knows on which one the next caller joins.
+            expected_wait_s=max(waits, default=None),
+            missing_trunk=trunks[0] if all(trunks) else "",
+        )
+
+    # -- what keeps tasks from being called -----------------------------------
+
+    def outlook(self) -> Outlook:
+        """Return what keeps tasks from being called: on the node where least does."""
+        if not self.are_several:
+            return self.first.scheduler.outlook()
+        found = {node.name: node.scheduler.outlook() for node in self.all}
+        at_work = {name: one for name, one in found.items() if one.all_tasks is None}
+        first = found[self.first.name]
+        if not at_work:
+            return first
+        queues: dict[str, QueueOutlook] = {}
+        for node in self.all:
+            for name, queue in found[node.name].queues.items():
+                one = queue if node.name in at_work else _closed_by(found[node.name])
+                queues[name] = _better(queues[name], one) if name in queues else one
+        for name in self.first.all_queues().queues:
+            # A node that is new in the settings takes effect at the next start.
+            queues.setdefault(name, QueueOutlook(closed=because(Code.NO_LINK)))
+        return Outlook(
+            now=max(one.now for one in found.values()),
+            all_tasks=None,
+            queues=queues,
+            busy=frozenset[str]().union(*(one.busy for one in at_work.values())),
+            held=self._held(at_work),
+        )
+
+    def _held(self, outlooks: Mapping[str, Outlook]) -> dict[int, Held]:
+        """Return the tasks that every node of their queue passes over."""
+        held: dict[int, Held] = {}
+        ids = {task_id for one in outlooks.values() for task_id in one.held}
+        for task_id in ids:
+            of = [one.held.get(task_id) for one in outlooks.values()]
+            known = [one for one in of if one is not None]
+            placing = [
+                node for node in self._of_queue(known[0].queue) if node.name in outlooks
+            ]
+            if len(known) >= len(placing):
+                held[task_id] = min(known, key=lambda one: one.until)
+        return held
+
+    def why_no_trunk(self, queue: str) -> Reason | None:
+        """Return why the clients of a queue can not be called; None: they can."""
+        whys = [node.why_no_trunk(queue) for node in self._of_queue(queue)]
+        return whys[0] if whys and all(whys) else None
+
+    def waits_unrung(self, task_id: int) -> bool:
+        """Whether a task waits in line, and no agent's phone has rung for it."""
+        return any(node.dialer.waits_unrung(task_id) for node in self.all)
+
+    # -- tasks in line, for commands ---------------------------------------------
+
+    def task_position(self, task_id: int) -> int | None:
+        """Return the position in Asterisk's queue at which a task waits, or None."""
+        positions = (node.task_position(task_id) for node in self.all)
+        return next((one for one in positions if one is not None), None)
+
+    def live_turns(self, queue: str) -> list[Turn]:
+        """Return the turns of live callers among whom tasks of a queue wait in line."""
+        nodes = self._of_queue(queue)
+        return sorted(t for one in nodes for t in one.operators_line.live_turns(queue))
+
+    def waits_in_line(self, task_id: int) -> bool:
+        """Return whether a task only waits in line in a queue of an Asterisk."""
+        return any(node.operators_line.waits_in_line(task_id) for node in self.all)
+
+    def task_moved(self, task: CallbackTask) -> None:
+        """Let a task take its new place in line."""
+        nodes = self._of_queue(task.queue)
+        here = [one for one in nodes if one.operators_line.waits_in_line(task.id)]
+        for node in here or nodes:
+            node.operators_line.task_moved(task)
+
+    def interface_of(self, queue: str, agent: str) -> str:
+        """Return the interface of an agent, on the first node that has the agent.
+
+        Raises:
+            NoSuchAgent: no node has one, or the first one has several of this name.
+            WrongState: the agents are not known, or none can be rung alone.
+        """
+        nodes = self._of_queue(queue) or self.all[:1]
+        refusals: list[NoSuchAgent | WrongState] = []
+        for node in nodes:
+            try:
+                return node.operators_line.interface_of(queue, agent)
+            except (NoSuchAgent, WrongState) as refusal:
+                refusals.append(refusal)
+        # A node that knows its agents says more than one without a link.
+        refusals.sort(key=lambda one: not isinstance(one, NoSuchAgent))
+        raise refusals[0]
+
+    async def expected_times(self) -> Mapping[int, datetime]:
+        """Return when open tasks are expected to be called, by task id.
+
+        Raises:
+            StoreUnavailable: the database can not be used.
+        """
+        times: dict[int, datetime] = {}
+        for node in self.all:
+            for task_id, at in (await node.expected_waits.expected_times()).items():
+                times[task_id] = min(at, times.get(task_id, at))
+        return times
+
+    def calls(self) -> dict[int, CallUnderWay]:
+        """Return how far the attempts in progress are, by task id."""
+        return {
+            task_id: call
+            for node in self.all
+            for task_id, call in node.live.calls().items()
+        }
+
+
+def least(found: Iterable[Mapping[K, float]]) -> dict[K, float]:
+    """Return the least value of each key."""
+    least: dict[K, float] = {}
+    for one in found:
+        for key, value in one.items():
+            least[key] = min(value, least.get(key, value))
+    return least
+
+
+def _closed_by(outlook: Outlook) -> QueueOutlook:
+    """Return what keeps a queue from being called that has a node without calls."""
+    return QueueOutlook(closed=outlook.all_tasks)
+
+
+def _better(one: QueueOutlook, other: QueueOutlook) -> QueueOutlook:
+    """Return the outlook with less in the way of tasks, with the agents of both."""
+
+    def in_the_way(queue: QueueOutlook) -> tuple[bool, bool]:
+        return queue.closed is not None, queue.no_agent is not None
+
+    if in_the_way(one) == in_the_way(other):
+        better = max(one, other, key=lambda queue: queue.last)
+    else:
+        better = min(one, other, key=in_the_way)
+    agents = [each.ask_alone for each in (one, other) if each.ask_alone is not None]
+    alone = frozenset[str]().union(*agents) if agents else None
+    return evolve(better, ask_alone=alone)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+"""Several Asterisks in one service: one list of tasks, and nobody is called twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastagi.domain.turns import Fairness
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import Answers
+from tests.harness.world import ServiceProcess, World, settings
+from tests.system.harness import (
+    ALICE,
+    ANSWERS,
+    BOB,
+    NUMBER,
+    TALKS_10S,
+    ServiceTestCase,
+    queue_settings,
+)
+
+LIVE_FIRST = Fairness.LIVE_FIRST
+
+
+class NodesTests(ServiceTestCase):
+    """The Asterisks ``default`` with alice and ``berlin`` with bob, in one queue."""
+
+    def make_world(self) -> World:
+        world = World()
+        self.berlin = world.add_asterisk("berlin")
+        self.berlin_support = self.berlin.add_queue("support", [BOB])
+        self.bob = self.berlin.phone(BOB).always(ANSWERS)
+        self.berlin_client = self.berlin.client(NUMBER).always(TALKS_10S)
+        return world
+
+    def begin_both(self, **queue: Any) -> ServiceProcess:
+        return self.world.begin(
+            settings(queue_settings(**queue), nodes=("default", "berlin"))
+        )
+
+    def call_in_berlin(self, number: str = NUMBER, **more: Any) -> LiveCall:
+        call = self.berlin.call("support", number, **more)
+        self.world.settle()
+        return call
+
+    def nodes_of(self, task_id: int = 1) -> list[str]:
+        return [attempt.node for attempt in self.world.attempts(task_id)]
+
+    def pause(self, support: Any, interface: str) -> None:
+        support.members[interface].paused = True
+
+    # -- the call is made where the free agent is ------------------------------
+
+    def assert_called_from_berlin_only(self) -> None:
+        self.assert_status("completed")
+        self.assertEqual(self.nodes_of(), ["berlin"])
+        self.assertEqual(len(self.berlin_client.rung), 1)
+        self.assertFalse(self.client.rung)
+
+    def test_request_here_is_called_where_the_agent_is(self) -> None:
+        self.support.remove(ALICE)
+        self.begin_both()
+        self.request()
+        self.world.run(60)
+        self.assert_called_from_berlin_only()
+
+    def test_agent_who_is_busy_here_leaves_the_task_to_a_free_one_there(self) -> None:
+        self.begin_both()
+        self.talk_to_alice()
+        self.add()
+        self.world.run(60)
+        self.assert_called_from_berlin_only()
+        # Nothing was put in line here meanwhile.
+        self.assertEqual(len(self.world.attempts()), 1)
+
+    def test_task_in_line_here_goes_to_an_agent_who_becomes_free_there(self) -> None:
+        self.begin_both()
+        self.talk_to_alice()
+        other = self.call_in_berlin("0307654321", talks_s=30)
+        self.add()
+        self.world.run(10)
+        self.assertEqual(len(self.nodes_of()), 1)
+        self.world.run_until(lambda: other.gone, 120)
+        self.world.run(40)
+        self.assert_status("completed")
+        self.assertEqual(self.nodes_of()[-1], "berlin")
+        self.assertEqual(len(self.berlin_client.rung), 1)
+        self.assertFalse(self.client.rung)
+
+    def test_one_free_agent_each_and_two_tasks_are_called_at_once(self) -> None:
+        other = "0307654321"
+        for pbx in (self.asterisk, self.berlin):
+            pbx.client(other).always(TALKS_10S)
+        for fairness in Fairness:
+            with self.subTest(fairness=fairness):
+                self.begin_both(fairness=fairness)
+                self.add()
+                self.add(other)
+                self.world.run(60)
+                self.assertEqual(
+                    sorted(self.nodes_of(1) + self.nodes_of(2)), ["berlin", "default"]
+                )
+                self.again()
+                for pbx in (self.asterisk, self.berlin):
+                    pbx.client(other).always(TALKS_10S)
+
+    def test_queue_of_one_node_is_not_called_from_the_other(self) -> None:
+        self.begin_both(nodes=("default",))
+        self.support.remove(ALICE)
+        self.request()
+        self.world.run(60)
+        self.assert_status("pending")
+        self.assertFalse(self.berlin_client.rung)
+        self.support.add(ALICE)
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.nodes_of(), ["default"])
+
+    def test_request_on_a_node_from_which_the_queue_is_not_called(self) -> None:
+        self.begin_both(nodes=("default",))
+        call = self.call_in_berlin()
+        call.press()
+        self.world.run(60)
+        self.assertIn("callback-queue/accepted", call.heard)
+        self.assert_status("completed")
+        self.assertEqual(self.nodes_of(), ["default"])
+
+    def talk_to_alice(self) -> LiveCall:
+        call = self.call("0301112233", talks_s=500)
+        self.world.run(5)
+        return call
+
+    # -- what a client does counts everywhere ----------------------------------
+
+    def test_client_who_talks_here_is_not_called_from_there(self) -> None:
+        self.bob_waits_for_the_client()
+        # A request of another client is called at once, so berlin does place calls.
+        self.berlin.client("0307654321").always(TALKS_10S)
+        self.add("0307654321")
+        self.world.run(60)
+        self.assertEqual(self.nodes_of(2), ["berlin"])
+        self.assertFalse(self.berlin_client.rung)
+
+    def bob_waits_for_the_client(self) -> None:
+        """The client waits in the queue here, where nobody is free."""
+        self.support.remove(ALICE)
+        self.begin_both()
+        self.call(queue_timeout_s=200)
+        self.add()
+        self.world.run(30)
+        self.assert_status("pending")
+        why = self.world.ask("tasks.show", id=1)["result"]["task"]["why_not_yet"]
+        self.assertEqual(why["code"], "client_in_a_call")
+
+    def test_client_is_called_after_the_call_elsewhere_has_ended(self) -> None:
+        self.support.remove(ALICE)
+        self.begin_both()
+        call = self.call()
+        self.add()
+        self.world.run(30)
+        self.assertFalse(self.berlin_client.rung)
+        call.hang_up()
+        self.world.run(1)
+        self.assertTrue(self.bob.rung)
+
+    def test_client_who_rings_in_here_ends_the_call_from_there(self) -> None:
+        self.support.remove(ALICE)
+        self.bob.always(Answers(after_s=20))
+        self.begin_both()
+        self.add()
+        self.world.run(5)
+        self.assertEqual(self.nodes_of(), ["berlin"])
+        self.call()
+        self.world.run(60)
+        self.assertFalse(self.berlin_client.rung)
+        self.assertEqual(self.reasons(), ["client_rang_in"])
+
+    def test_cancelled_task_is_not_called_from_there(self) -> None:
+        self.support.remove(ALICE)
+        self.bob.always(Answers(after_s=20))
+        self.begin_both()
+        self.add()
+        self.world.run(5)
+        self.assertTrue(self.world.ask("tasks.cancel", id=1)["ok"])
+        self.world.run(60)
+        self.assert_status("cancelled")
+        self.assertFalse(self.berlin_client.rung)
+
+    # -- what breaks -----------------------------------------------------------
+
+    def test_one_asterisk_is_gone_and_the_other_goes_on(self) -> None:
+        self.begin_both()
+        self.asterisk.kill()
+        self.world.run(5)
+        self.add()
+        self.world.run(60)
+        self.assert_called_from_berlin_only()
+        status = self.world.ask("status")["result"]
+        self.assertEqual(
+            [(node["name"], node["connected"]) for node in status["nodes"]],
+            [("default", False), ("berlin", True)],
+        )
+
+    def test_calls_on_an_asterisk_that_is_gone_do_not_count_for_ever(self) -> None:
+        self.support.remove(ALICE)
+        self.begin_both()
+        self.call(queue_timeout_s=None)
+        self.add()
+        self.world.run(5)
+        self.asterisk.kill()
+        self.world.run(100)
+        self.assertFalse(self.berlin_client.rung)
+        self.world.run(300)
+        self.assertEqual(len(self.berlin_client.rung), 1)
+
+    def test_attempts_are_looked_after_by_their_own_node(self) -> None:
+        self.support.remove(ALICE)
+        self.berlin_client.always(Answers(after_s=3, hangs_up_after_s=100))
+        self.begin_both()
+        self.add()
+        self.world.run(20)
+        self.asterisk.cut_links()
+        self.world.run(30)
+        self.assert_status("calling")
+        self.world.processes[-1].kill()
+        self.world.run(1)
+        self.begin_both()
+        self.world.run(120)
+        self.assert_status("completed")
+        self.assertEqual(len(self.berlin_client.rung), 1)
+
+    # -- what each Asterisk writes and keeps -----------------------------------
+
+    def test_each_queue_log_has_the_attempts_of_its_asterisk(self) -> None:
+        self.support.remove(ALICE)
+        self.begin_both()
+        self.add()
+        self.world.run(60)
+        words = [line.split("|")[3] for line in self.asterisk.queue_log]
+        self.assertEqual(words, ["CALLBACKREQUEST"])
+        words = [line.split("|")[3] for line in self.berlin.queue_log]
+        self.assertEqual(words, ["CALLBACKATTEMPT", "CALLBACKDONE"])
+
+    def test_request_that_names_no_node_is_refused(self) -> None:
+        self.begin_both()
+        self.asterisk.agi_node = ""
+        call = self.call()
+        call.press()
+        self.world.run(5)
+        self.assertEqual(self.world.tasks(), [])
+        self.assert_warned("CALLBACK_AGI = agi://ADDRESS:PORT/NODE")
+        self.assert_warned("(default, berlin)")
+
+    def test_second_asterisk_with_the_same_systemname_places_no_call(self) -> None:
+        self.asterisk.system_name = "berlin"
+        self.support.remove(ALICE)
+        self.begin_both()
+        self.add()
+        self.world.run(60)
+        self.assert_status("pending")
+        self.assertFalse(self.berlin_client.rung)
+        self.assert_warned("the Asterisk berlin has the same systemname as default")
+        status = self.world.ask("status")["result"]
+        self.assertIn("same systemname", status["nodes"][1]["error"])
+
+    # -- what is shown -----------------------------------------------------------
+
+    def test_status_has_the_agents_of_both(self) -> None:
+        self.begin_both()
+        self.world.run(1)
+        queue = self.world.ask("status")["result"]["queues"]["support"]
+        self.assertEqual(queue["members"], 2)
+        self.assertEqual(queue["free"], [ALICE, BOB])
