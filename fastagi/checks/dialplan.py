@@ -50,7 +50,7 @@ CONTEXTS: Final = (
 NO_CONTEXT: Final = "did not find context"
 #: The address of the service in the dialplan if CALLBACK_AGI is not set.
 _DEFAULT_AGI: Final = "agi://127.0.0.1:4573"
-_AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(?:/.*)?")
+_AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(/.*)?")
 _AGI_PORT: Final = 4573
 _RELOAD: Final = "sudo asterisk -rx 'dialplan reload'"
 #: Takes line breaks out of a caller's number, before Queue() writes it into queue_log.
@@ -83,6 +83,7 @@ def check_dialplan(
     queues: Container[str] = (),
     *,
     keeps_places: bool = False,
+    node: str = "",
 ) -> Notes:
     """Check the dialplan that Asterisk has loaded, or else its files.
 
@@ -92,13 +93,14 @@ def check_dialplan(
         machine: where Asterisk's files are.
         queues: those that have callbacks.
         keeps_places: whether clients of any queue are to keep their place in line.
+        node: the name of this Asterisk, if there are several.
     """
     notes = Notes("dialplan")
     note_stops(notes, machine.conf_or_none("extensions.conf"), _RELOAD)
     if link is not None:
         try:
             _check_loaded(link, machine, notes, keeps_places=keeps_places)
-            _check_address(link, fastagi, notes)
+            _check_address(link, fastagi, node, notes)
             _check_queue_lines(link, queues, notes)
             return notes
         except (Refused, LinkFailed) as error:
@@ -388,12 +390,14 @@ def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
         )
 
 
-def _check_address(link: ManagerLink, fastagi: FastAgiSettings, notes: Notes) -> None:
+def _check_address(
+    link: ManagerLink, fastagi: FastAgiSettings, node: str, notes: Notes
+) -> None:
     """Compare the service's address in the dialplan with where it listens."""
     where = "CALLBACK_AGI in the dialplan"
     given = link.ask(actions.get_var("CALLBACK_AGI")).get("Value")
     url = given or _DEFAULT_AGI
-    own = f"agi://{_host(fastagi.listen)}:{fastagi.port}"
+    own = f"agi://{_host(fastagi.listen)}:{fastagi.port}" + (f"/{node}" if node else "")
     remedy = (
         f"write under [globals] in extensions.conf: CALLBACK_AGI = {own}; then run:"
         f" {_RELOAD}"
@@ -403,6 +407,13 @@ def _check_address(link: ManagerLink, fastagi: FastAgiSettings, notes: Notes) ->
         notes.fault(where, f"{url} is no address of a FastAGI server", remedy)
         return
     host, port = found[1].strip("[]"), int(found[2] or _AGI_PORT)
+    if node and (found[3] or "").strip("/") != node:
+        notes.fault(
+            where,
+            f"it is {url}, which does not end with the name of this node: /{node}",
+            remedy,
+        )
+        return
     if port != fastagi.port:
         notes.fault(
             where,

@@ -17,7 +17,7 @@ from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Level, Notes
 from fastagi.checks.process import DEFAULT_USER, User, note_missing_right
 from fastagi.config.secrecy import unsafe_rights
-from fastagi.config.sections import Settings
+from fastagi.config.sections import AmiSettings, Settings
 
 #: Directories that the systemd unit hides from the service (InaccessiblePaths).
 HIDDEN: Final = tuple(
@@ -35,14 +35,15 @@ HIDDEN: Final = tuple(
 def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     """Check that the service can read its files, and others cannot read secrets."""
     notes = Notes("settings")
+    nodes = settings.all_nodes
     group = user.owner.partition(":")[2] or user.owner
     secret = (
         config,
-        settings.ami.secret_file,
-        settings.history.queue_log_password_file,
-        settings.history.cdr_password_file,
+        *(node.ami.secret_file for node in nodes),
+        *(node.history.queue_log_password_file for node in nodes),
+        *(node.history.cdr_password_file for node in nodes),
     )
-    for name in filter(None, secret):
+    for name in dict.fromkeys(filter(None, secret)):
         if _is_hidden(name, user):
             _note_hidden(notes, name)
         elif not user.may("r", Path(name)):
@@ -54,8 +55,16 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
                 f"chgrp {group} {name}; chmod 640 {name}; and let {user.name} pass to"
                 " its directory",
             )
-    tls = settings.ami.tls
-    ca_file = tls.ca_file if tls.enabled else None
+    for node in nodes:
+        _check_ca_file(node.ami, user, notes)
+    _check_console(Path(settings.asterisk.config_dir), user, notes)
+    for door in unsafe_rights(config, settings, group, os.environ):
+        notes.note(door, Level.WARNING)
+    return notes
+
+
+def _check_ca_file(ami: AmiSettings, user: User, notes: Notes) -> None:
+    ca_file = ami.tls.ca_file if ami.tls.enabled else None
     # The check of the manager reports a missing file.
     if ca_file and _is_hidden(ca_file, user):
         _note_hidden(notes, ca_file)
@@ -67,10 +76,6 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
             "may not read it",
             f"chmod 644 {ca_file}; and let {user.name} pass to its directory",
         )
-    _check_console(Path(settings.asterisk.config_dir), user, notes)
-    for door in unsafe_rights(config, settings, group, os.environ):
-        notes.note(door, Level.WARNING)
-    return notes
 
 
 def check_program(

@@ -55,6 +55,11 @@ class Notes:
         self.area = area
         self._findings: list[Finding] = []
 
+    def say_of(self, node: str) -> None:
+        """Add the name of an Asterisk to the area."""
+        self.area = f"{self.area} {node}"
+        self._findings = [attrs.evolve(f, area=self.area) for f in self._findings]
+
     def fault(self, where: object, what: str, remedy: str) -> None:
         """Note something that does not work."""
         self.note(Problem(str(where), what, remedy))

@@ -19,6 +19,7 @@ from fastagi.checks.link import LinkFailed, ManagerLink
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.network import check_control, check_fastagi
+from fastagi.checks.nodes import check_nodes, system_name
 from fastagi.checks.numbers import check_numbers
 from fastagi.checks.process import (
     User,
@@ -79,18 +80,18 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
         "database",
         lambda: check_database(settings.database.url, user, running=running),
     )
-    try:
-        link = log_in(settings.ami)
-    except LinkFailed as error:
-        failed = error
-        yield _area("manager", lambda: explain_failure(failed, settings.ami, machine))
-        yield from _look_at_asterisk(None, settings, machine)
-    else:
-        with link:
-            yield _area("manager", lambda: check_manager(link, settings, machine))
-            yield from _look_at_asterisk(link, settings, machine)
-    yield _area("history", lambda: check_history(settings, machine, user))
-    yield _area("sounds", lambda: check_sounds(settings, machine))
+    names: dict[str, str | None] = {}
+    for node in settings.all_nodes:
+        here = settings.of_node(node)
+        is_one_of_several = len(settings.all_nodes) > 1
+        name = node.name if is_one_of_several else ""
+        for notes in _of_node(here, AsteriskMachine(here), user, name, names):
+            if is_one_of_several:
+                notes.say_of(name)
+            yield notes
+    if len(names) > 1:
+        yield _area("nodes", lambda: check_nodes(names))
+        yield from _look_at_hours(settings)
     yield _area(
         "FastAGI",
         lambda: check_fastagi(
@@ -109,6 +110,39 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
     )
 
 
+def _of_node(
+    settings: Settings,
+    machine: AsteriskMachine,
+    user: User,
+    name: str,
+    names: dict[str, str | None],
+) -> Iterator[Notes]:
+    """Check one Asterisk.
+
+    Args:
+        settings: those of this Asterisk.
+        machine: its machine.
+        user: the user of the service.
+        name: its node, if there are several.
+        names: receives its systemname.
+    """
+    names[name] = None
+    try:
+        link = log_in(settings.ami)
+    except LinkFailed as error:
+        failed = error
+        yield _area("manager", lambda: explain_failure(failed, settings.ami, machine))
+        yield from _look_at_asterisk(None, settings, machine, name)
+    else:
+        with link:
+            yield _area("manager", lambda: check_manager(link, settings, machine))
+            yield from _look_at_asterisk(link, settings, machine, name)
+            if name:
+                names[name] = system_name(link)
+    yield _area("history", lambda: check_history(settings, machine, user))
+    yield _area("sounds", lambda: check_sounds(settings, machine))
+
+
 def _check_settings(config: str, settings: Settings, user: User) -> Notes:
     notes = check_settings_file(config, settings, user)
     note_unused(settings, notes)
@@ -116,19 +150,29 @@ def _check_settings(config: str, settings: Settings, user: User) -> Notes:
 
 
 def _look_at_asterisk(
-    link: ManagerLink | None, settings: Settings, machine: AsteriskMachine
+    link: ManagerLink | None, settings: Settings, machine: AsteriskMachine, node: str
 ) -> Iterator[Notes]:
     queues = settings.queues
     keeps_places = any(queue.keeps_place for queue in queues.values())
     yield _area(
         "dialplan",
         lambda: check_dialplan(
-            link, settings.fastagi, machine, queues, keeps_places=keeps_places
+            link,
+            settings.fastagi,
+            machine,
+            queues,
+            keeps_places=keeps_places,
+            node=node,
         ),
     )
     yield _area("queues", lambda: check_queues(link, settings, machine))
     if link is not None and need_modules(settings):
         yield _area("modules", lambda: check_modules(link, settings))
+    if not node:
+        yield from _look_at_hours(settings)
+
+
+def _look_at_hours(settings: Settings) -> Iterator[Notes]:
     if have_hours(settings):
         yield _area("opening hours", lambda: check_hours(settings, datetime.now(UTC)))
 

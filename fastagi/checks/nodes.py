@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Checks what several Asterisks of one service must not have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastagi.ami import actions
+from fastagi.checks.finding import Notes
+from fastagi.checks.link import LinkFailed, ManagerLink, Refused
+
+
+def system_name(link: ManagerLink) -> str | None:
+    """Return ``systemname`` of asterisk.conf; None: it is not known."""
+    try:
+        return link.ask(actions.core_settings()).get("SystemName")
+    except (Refused, LinkFailed):
+        return None
+
+
+def check_nodes(names: Mapping[str, str | None]) -> Notes:
+    """Check that each Asterisk has a systemname of its own.
+
+    Args:
+        names: the systemname of each node; None: it is not known.
+    """
+    notes = Notes("nodes")
+    found: dict[str, str] = {}
+    for node, name in names.items():
+        where = f"asterisk.conf of {node}"
+        if name is None:
+            notes.skip(
+                where,
+                "its systemname is not checked",
+                "first put right what is said about the manager of this node",
+            )
+            continue
+        other = found.setdefault(name, node)
+        if other != node:
+            what = (
+                f"the same systemname as {other}, {name}" if name else "no systemname"
+            )
+            like = "" if name else f", like {other}"
+            notes.fault(
+                where,
+                f"it has {what}{like}: so no callback is placed from it",
+                f"write there, below [options]: systemname = {node}; then run:"
+                " asterisk -rx 'core restart gracefully'",
+            )
+    return notes
