@@ -224,3 +224,43 @@ def test_the_support_bundle_has_neither_numbers_nor_people(browser: Browser) -> 
 def test_only_administrators_see_these_pages(browser: Browser, path: str) -> None:
     browser.who = person(Role.SUPERVISOR)
     assert browser.get(path).status_code == 403
+
+
+def _node(name: str, error: str = "", *, connected: bool = True) -> dict[str, Any]:
+    return {
+        "name": name,
+        "connected": connected,
+        "version": "22.10.1",
+        "error": error,
+        "calls_under_way": 0,
+    }
+
+
+def _with_nodes(browser: Browser, *nodes: dict[str, Any]) -> None:
+    state = browser.parts.live.snapshot
+    assert state is not None
+    state["service"]["nodes"] = list(nodes)
+
+
+def test_each_asterisk_is_on_health_with_its_link(browser: Browser) -> None:
+    _with_nodes(
+        browser, _node("pbx1"), _node("pbx2", "no route to host", connected=False)
+    )
+    page = browser.page("/health")
+    assert "<dt>Asterisk pbx1</dt>" in page
+    assert "<dt>Asterisk pbx2</dt>" in page
+    assert "no route to host" in page
+    assert "No connection to the Asterisk pbx2." in page
+    assert "No connection to Asterisk." not in page
+
+
+def test_of_one_asterisk_no_name_is_shown(browser: Browser) -> None:
+    _with_nodes(browser, _node("default"))
+    page = browser.page("/health")
+    assert "<dt>Asterisk</dt>" in page
+    assert "No connection" not in page
+
+
+def test_without_any_link_no_callback_is_placed_at_all(browser: Browser) -> None:
+    _with_nodes(browser, _node("pbx1", connected=False), _node("pbx2", connected=False))
+    assert "No connection to Asterisk." in browser.page("/")

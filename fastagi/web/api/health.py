@@ -15,6 +15,7 @@ from fastagi.service.commands import RunCheck
 from fastagi.web.api import models
 from fastagi.web.api.common import Parts, api_router, command, described, do
 from fastagi.web.api.problems import ApiProblem
+from fastagi.web.links import links, unlinked
 from fastagi.web.parts import WebParts
 from fastagi.web.people.access import (
     Forbidden,
@@ -77,9 +78,15 @@ async def health(parts: Parts, who: Reader) -> Any:
         asterisk = _part(Problem("", "not known: the service can not be reached"))
     else:
         version = snapshot["service"]["version"]
-        link = snapshot["service"]["asterisk"]
-        if not link["connected"]:
-            asterisk = _part(Problem("", link["error"] or "not connected"))
+        several = len(links(snapshot["service"])) > 1
+        whats = [
+            f"{link['name']}: {link['error'] or 'not connected'}"
+            if several
+            else link["error"] or "not connected"
+            for link in unlinked(snapshot["service"])
+        ]
+        if whats:
+            asterisk = _part(Problem("", "; ".join(whats)))
     database = _part(None)
     try:
         await parts.records.read(_nothing)

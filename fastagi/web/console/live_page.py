@@ -11,6 +11,7 @@ from attrs import frozen
 
 from fastagi.web.console.languages import N_
 from fastagi.web.console.say import Say, as_time
+from fastagi.web.links import is_linked
 from fastagi.web.signals.alarms import Alarm, AlarmKind, lacks_agents
 from fastagi.web.signals.settings import Level
 
@@ -124,7 +125,7 @@ def _card(
     attempts.sort(key=lambda attempt: str(attempt["started_at"]))
     callers = [one for one in snapshot["callers"].values() if one["queue"] == name]
     callers.sort(key=lambda one: (one["position"] is None, one["position"] or 0))
-    linked = bool(snapshot["service"]["asterisk"]["connected"])
+    linked = is_linked(snapshot)
     of_queue = [alarm for alarm in raised if alarm.queue == name]
     return Card(
         name=name,

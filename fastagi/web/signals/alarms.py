@@ -22,6 +22,7 @@ from attrs import evolve, frozen
 
 from fastagi.errors import CallbackError
 from fastagi.store.rows import moment
+from fastagi.web.links import is_linked
 from fastagi.web.signals.feed import Changing
 from fastagi.web.signals.settings import AlarmSettings, Level, limits_of
 from fastagi.web.state.schema import ALARM_CHANGES, ALARMS
@@ -308,7 +309,7 @@ class AlarmValues:
         }
         if snapshot is None:
             return values
-        linked = bool(snapshot["service"]["asterisk"]["connected"])
+        linked = is_linked(snapshot)
         link = (AlarmKind.LINK_DOWN, "")
         values[link] = self._lasts(link, not linked, now)
         for name, queue in snapshot["queues"].items():

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from fastagi.doors import live_json
-from fastagi.service.commands import AsteriskStatus, DatabaseHolder
+from fastagi.service.commands import AsteriskStatus, DatabaseHolder, NodeStatus
 from fastagi.service.live import Entities, LiveQueue, LiveService, Snapshot
 from tests.store.harness import NOW
 
@@ -47,6 +47,13 @@ def live_state(*, linked: bool = True, **queues: dict[str, Any]) -> dict[str, An
         started_at=NOW,
         node="asterisk",
         asterisk=AsteriskStatus(connected=linked, version="22.10", error=""),
+        nodes=(
+            NodeStatus(
+                name="asterisk",
+                asterisk=AsteriskStatus(connected=linked, version="22.10", error=""),
+                calls_under_way=0,
+            ),
+        ),
         queues_known=linked,
         holder=DatabaseHolder(host="pbx", pid=7, since=NOW),
         lease_held=True,
