@@ -82,7 +82,9 @@ class Asterisk(Starting):
         queues: Sequence[Queue] = DEFAULT_QUEUES,
         global_variables: Mapping[str, str] | None = None,
         extra_dialplan: str = "",
+        system_name: str = "",
     ) -> None:
+        self._system_name = system_name
         self.tree: Tree = find_tree(major)
         self.ports = PortBlock()
         self.home = SHARED / f"callback-queue-lab-{os.getuid()}-{self.ports.number:02}"
@@ -249,7 +251,9 @@ class Asterisk(Starting):
         else:
             users.append(self.service_user)
         files = {
-            "asterisk.conf": config.asterisk_conf(self.home, modules),
+            "asterisk.conf": config.asterisk_conf(
+                self.home, modules, self._system_name
+            ),
             "modules.conf": config.modules_conf(available),
             "logger.conf": config.logger_conf(),
             "manager.conf": config.manager_conf(

@@ -107,7 +107,7 @@ EMPTY_FILES = (
 )
 
 
-def asterisk_conf(home: Path, modules: Path) -> str:
+def asterisk_conf(home: Path, modules: Path, system_name: str = "") -> str:
     """Set every directory of this instance, all below its own home."""
     directories = {
         "astetcdir": home / "etc",
@@ -134,6 +134,7 @@ def asterisk_conf(home: Path, modules: Path) -> str:
                 "documentation_language": "en_US",
                 "maxfiles": "4096",
                 "transmit_silence": "no",
+                **({"systemname": system_name} if system_name else {}),
             },
             "files": {"astctlpermissions": "0600", "astctl": "asterisk.ctl"},
         }

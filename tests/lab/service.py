@@ -101,7 +101,9 @@ class Service(Starting):
     def write_settings(self, changes: Mapping[str, Any] | None = None) -> None:
         """Write the settings file: the current settings with these changes."""
         self.settings = merged(self.settings, changes or {})
-        self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+        # None leaves out a section that the laboratory has by default.
+        written = {name: one for name, one in self.settings.items() if one is not None}
+        self.config.write_text(yaml.safe_dump(written, sort_keys=False))
 
     def reload(self) -> None:
         """Send SIGHUP: load the settings again."""
