@@ -106,7 +106,8 @@ class CallbackService:
         opening_state = OpeningState(self.settings)
         self.nodes = nodes = Nodes(
             names=[node.name for node in settings.all_nodes],
-            clock=clock,
+            store=store,
+            background=self._background,
             opening_state=opening_state,
         )
         self.refusals = Refusals(store=store, clock=clock, background=self._background)

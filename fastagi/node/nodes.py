@@ -17,16 +17,18 @@ from typing import Final, TypeVar
 from attrs import evolve
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from fastagi.agi.server import LongScript, Script
 from fastagi.config.sections import Settings
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, WaitingTask
 from fastagi.domain.turns import Turn
 from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook
 from fastagi.node.node import Node
 from fastagi.node.scheduler import Scheduler
-from fastagi.runtime.clock import Clock
+from fastagi.runtime.background import Background
 from fastagi.service.commands import (
     AsteriskStatus,
     CallUnderWay,
@@ -36,6 +38,8 @@ from fastagi.service.commands import (
     WrongState,
 )
 from fastagi.service.opening_state import OpeningState
+from fastagi.service.until_stored import until_stored
+from fastagi.store.store import TaskStore
 
 K = TypeVar("K", int, str)
 
@@ -47,18 +51,27 @@ CALLS_COUNT_S: Final = 300.0
 class Nodes:
     """All Asterisks of this service, in the order of the settings."""
 
+    _log = Logger()
+
     def __init__(
-        self, *, names: Sequence[str], clock: Clock, opening_state: OpeningState
+        self,
+        *,
+        names: Sequence[str],
+        store: TaskStore,
+        background: Background,
+        opening_state: OpeningState,
     ) -> None:
         """Prepare; :meth:`add` adds each node.
 
         Args:
             names: the names of all nodes.
-            clock: the clocks.
+            store: where the attempts of all nodes are.
+            background: the owner of the work.
             opening_state: whether each queue is open.
         """
         self._names = tuple(names)
-        self._clock = clock
+        self._store = store
+        self._background = background
         self._opening_state = opening_state
         self.all: list[Node] = []
 
@@ -189,6 +202,24 @@ class Nodes:
         """Begin to connect to each Asterisk."""
         for node in self.all:
             node.start()
+        self._background.start("looking for nodes that are gone", self._look_for_gone())
+
+    async def _look_for_gone(self) -> None:
+        """Log which attempts nobody looks after, as their node has another name now."""
+        known = await until_stored(
+            self._store.nodes_under_way,
+            "attempts of nodes that are not in the settings are not known yet",
+            self._background,
+        )
+        for name in sorted(known - {*self._names}):
+            self._log.error(
+                "there are calls of the Asterisk {name}, which is not in the settings,"
+                " so nobody knows their results and their tasks are not called again:"
+                " give the Asterisk this name under 'nodes', or the one under 'ami' if"
+                " it is called {default}, and restart the service",
+                name=name,
+                default=DEFAULT_NODE,
+            )
 
     async def finish_calls(self, limit_s: float) -> None:
         """Place no new calls, and follow those in progress for ``limit_s`` at most."""
