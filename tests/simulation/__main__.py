@@ -7,9 +7,8 @@ import argparse
 import os
 import sys
 
-from tests.simulation.batches import play_all
+from tests.simulation.batches import play_all, simulate
 from tests.simulation.faults import FAULTS, search
-from tests.simulation.simulation import simulate
 
 
 def show_faults() -> int:

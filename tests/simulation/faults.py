@@ -33,6 +33,7 @@ from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
+from fastagi.node.nodes import Nodes
 from fastagi.node.offers import Offers
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
@@ -57,6 +58,7 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
+from tests.simulation import nodes
 from tests.simulation.batches import play_one
 from tests.simulation.looker import CALLED, HOLDS, IS_SO, SAME, SAYS
 from tests.simulation.plan import (
@@ -958,6 +960,65 @@ def _assigned_to_nobody() -> Iterator[None]:
 )
 def _bulk_withdraws_nothing() -> Iterator[None]:
     with mock.patch.object(TaskCommands, "_changed", lambda *_: None):
+        yield
+
+
+@_fault(
+    "clients in a call on another Asterisk are called",
+    nodes.NOT_ELSEWHERE,
+    first_seed=nodes.NODES_FROM,
+)
+def _knows_own_calls_only() -> Iterator[None]:
+    begin_attempts = TaskStore.begin_attempts
+
+    async def own_calls(self: Any, *args: Any, **more: Any) -> Any:
+        return await begin_attempts(self, *args, **{**more, "busy_keys": ()})
+
+    def own_busy(self: Nodes) -> set[str]:
+        return set()
+
+    with (
+        mock.patch.object(TaskStore, "begin_attempts", own_calls),
+        mock.patch.object(Nodes, "busy", own_busy),
+    ):
+        yield
+
+
+@_fault(
+    "a client who rings in on another Asterisk does not end the attempt",
+    nodes.NOT_ELSEWHERE,
+    first_seed=nodes.NODES_FROM + 4,
+)
+def _withdraws_nothing_elsewhere() -> Iterator[None]:
+    with mock.patch.object(Nodes, "withdraw", lambda self, key, why: None):
+        yield
+
+
+@_fault(
+    "a client waits in line although an agent is free on another Asterisk",
+    nodes.NOT_LEFT,
+    first_seed=nodes.NODES_FROM + 4,
+)
+def _stays_in_line_here() -> Iterator[None]:
+    with mock.patch.object(Scheduler, "_leave_to_others", lambda self, target: None):
+        yield
+
+
+@_fault(
+    "a node looks after the attempts of the other",
+    nodes.ONE_RING,
+    first_seed=nodes.NODES_FROM + 10,
+)
+def _reconciles_all() -> Iterator[None]:
+    async def all_of_them(self: TaskStore) -> Any:
+        found = []
+        for name in ("default", "berlin"):
+            store = TaskStore(self._database, node=name)
+            found += await open_attempts(store)
+        return found
+
+    open_attempts = TaskStore.open_attempts
+    with mock.patch.object(TaskStore, "open_attempts", all_of_them):
         yield
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.simulation.batches import chunks, play
 from tests.simulation.faults import FAULTS, Fault, search
+from tests.simulation.nodes import NODES_FROM
 from tests.simulation.plan import (
     AUTO_FROM,
     CHOICES_FROM,
@@ -46,6 +47,7 @@ _PLAYED = (
     (CLIENT_FIRST_FROM, 100),
     (AUTO_FROM, 60),
     (STEERS_FROM, 25),
+    (NODES_FROM, 25),
 )
 
 
