@@ -420,6 +420,7 @@ def attempt_json(attempt: Attempt) -> Json:
     return {
         "id": attempt.id,
         "channel_id": attempt.channel_id,
+        "node": attempt.node,
         "started_at": iso(attempt.started_at),
         "ended_at": iso(attempt.ended_at),
         "disposition": attempt.disposition.value if attempt.disposition else None,

@@ -45,6 +45,7 @@ _HOLDS_NO_NUMBER: Final = frozenset(
         "linkedid",
         "member",
         "move",
+        "node",
         "open_since",
         "opens_at",
         "paused_in",

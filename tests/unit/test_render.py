@@ -176,6 +176,32 @@ def test_status_says_which_queue_is_open_and_until_when() -> None:
     ]
 
 
+def test_status_has_a_line_for_each_asterisk_if_there_are_several() -> None:
+    links = [
+        {"name": "pbx1", "connected": True, "version": "22", "error": ""},
+        {"name": "pbx2", "connected": False, "version": "", "error": "no route"},
+        {"name": "pbx3", "connected": True, "version": "16", "error": "a namesake"},
+    ]
+    answer = {
+        "version": "1",
+        "started_at": "2026-11-24T17:00:00+00:00",
+        "asterisk": links[0],
+        "nodes": links,
+        "database": "ok",
+        "tasks": None,
+        "calls_under_way": 0,
+        "queues": {},
+    }
+    told = [line for line in render.status(answer).splitlines() if "Asterisk:" in line]
+    assert told == [
+        "Asterisk:  pbx1: connected (22)",
+        "Asterisk:  pbx2: NOT CONNECTED: no route",
+        "Asterisk:  pbx3: connected (16), BUT NO CALL IS PLACED: a namesake",
+    ]
+    only = render.status({**answer, "nodes": links[:1]})
+    assert "\nAsterisk:  connected (22)\n" in only
+
+
 def test_task_that_waits_in_line_is_shown_with_its_position() -> None:
     waits = task(status="calling", reason="attempt 1 begins", position=3)
     row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 0}

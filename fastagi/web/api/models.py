@@ -251,6 +251,7 @@ class Attempt(BaseModel):
 
     id: int
     channel_id: str
+    node: str = Field(description="The name of the Asterisk that places the call.")
     started_at: datetime
     ended_at: datetime | None
     disposition: Disposition | None = Field(description="The result; null: under way.")
