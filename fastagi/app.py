@@ -107,6 +107,7 @@ class CallbackService:
         self.nodes = nodes = Nodes(
             names=[node.name for node in settings.all_nodes],
             store=store,
+            clock=clock,
             background=self._background,
             opening_state=opening_state,
         )

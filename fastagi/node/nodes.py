@@ -29,6 +29,7 @@ from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook
 from fastagi.node.node import Node
 from fastagi.node.scheduler import Scheduler
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     AsteriskStatus,
     CallUnderWay,
@@ -46,6 +47,9 @@ K = TypeVar("K", int, str)
 #: How long calls count that were in progress when the link was lost, in seconds.
 #: Without a limit, clients in a call on an Asterisk that is gone were never called.
 CALLS_COUNT_S: Final = 300.0
+#: How long a task stays in line that was left to another Asterisk and came back, in
+#: seconds.
+_STAYS_S: Final = 3.0
 
 
 class Nodes:
@@ -58,6 +62,7 @@ class Nodes:
         *,
         names: Sequence[str],
         store: TaskStore,
+        clock: Clock,
         background: Background,
         opening_state: OpeningState,
     ) -> None:
@@ -66,14 +71,18 @@ class Nodes:
         Args:
             names: the names of all nodes.
             store: where the attempts of all nodes are.
+            clock: the clocks.
             background: the owner of the work.
             opening_state: whether each queue is open.
         """
         self._names = tuple(names)
         self._store = store
+        self._clock = clock
         self._background = background
         self._opening_state = opening_state
         self.all: list[Node] = []
+        #: When tasks in line were left to another Asterisk, by id and the steady clock.
+        self._left: dict[int, float] = {}
 
     def add(self, node: Node) -> None:
         """Add a node; the first one is that of what concerns no single node."""
@@ -152,12 +161,20 @@ class Nodes:
         )
 
     def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
-        """Whether another node would begin a task at once, for a free agent."""
-        return any(
+        """Whether another node would begin a task at once, for a free agent.
+
+        A task that has just been left to others stays where it is for a moment.
+        """
+        now = self._clock.steady()
+        self._left = {i: at for i, at in self._left.items() if at + _STAYS_S > now}
+        if task.id in self._left or not any(
             other.scheduler.has_agent_for(task.queue, task)
             for other in self._of_queue(task.queue)
             if other.scheduler is not scheduler
-        )
+        ):
+            return False
+        self._left[task.id] = now
+        return True
 
     def namesake(self, node: Node) -> str:
         """Return the name of another node with the same systemname; empty: none.

@@ -50,6 +50,9 @@ from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Pause after a queue was full though it seemed to have a place, in seconds.
 _FULL_S: Final = 1.0
+#: For how long at least a task that was passed over is not taken over from the line of
+#: another Asterisk, in seconds.
+_PASSED_OVER_S: Final = 30.0
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
 
@@ -135,8 +138,10 @@ class Scheduler:
         self._why_not_here = why_not_here
         #: The schedulers of the other Asterisks; None: there are none.
         self._others = others
-        #: Whether a pass is to come that will look for due tasks.
+        #: Whether a pass is to come that will look for due tasks; and whether the last
+        #: one has done so.
         self._will_look = False
+        self._has_looked = False
         #: Whether tasks were left to others, which were about to look for due tasks.
         self.leaves_to_others = False
         #: Called when tasks got an event in the database, but no attempt.
@@ -176,6 +181,9 @@ class Scheduler:
         #: a limit kept from calls.
         self._held: dict[int, Held] = {}
         self._limited: dict[str, Held] = {}
+        #: Until when tasks that were passed over here are not taken over from the line
+        #: of another Asterisk, by id, in epoch seconds.
+        self._passed_over: dict[int, float] = {}
         #: When a task may be begun besides those that are due and wait for an agent, in
         #: epoch seconds; None if there is none.
         self._again_at: float | None = None
@@ -257,7 +265,9 @@ class Scheduler:
     @property
     def is_about_to_look(self) -> bool:
         """Whether it will look for due tasks at once, or does so now."""
-        return self._will_look or self._worker.is_about_to_run
+        worker = self._worker
+        looks = worker.woken or (worker.is_running and not self._has_looked)
+        return self._will_look or (worker.ready and looks)
 
     def has_agent_for(self, name: str, task: CallbackTask | None = None) -> bool:
         """Whether a due task would be begun here now, for a free agent.
@@ -269,8 +279,7 @@ class Scheduler:
         queue, now = self._settings().queues.get(name), self._clock.epoch_s()
         if queue is None or self._why_no_calls() or self._why_closed(queue, now):
             return False
-        held = None if task is None else self._held.get(task.id)
-        if held is not None and _utc(now) < held.until:
+        if task is not None and self._passed_over.get(task.id, 0.0) > now:
             return False
         target = self._target_of(queue)
         capacity = self._capacity(self._targets(), now)
@@ -462,7 +471,9 @@ class Scheduler:
         """
         if not self._is_ready:
             return None
+        self._has_looked = False
         due_at = await self._begin_due_tasks()
+        self._has_looked = True
         self.outlook_changed.call()
         if due_at is None or not self._is_ready:
             return None
@@ -647,8 +658,17 @@ class Scheduler:
         """Remember why due tasks of some queues, asked for just now, were not begun."""
         others = {i: one for i, one in self._held.items() if one.queue not in queues}
         self._held = others | dict(held)
+        if self._others is not None:
+            self._note_passed_over(held)
         rest = {name: one for name, one in self._limited.items() if name not in queues}
         self._limited = rest | dict(limited)
+
+    def _note_passed_over(self, held: Mapping[int, Held]) -> None:
+        now = self._clock.epoch_s()
+        self._passed_over = {i: t for i, t in self._passed_over.items() if t > now}
+        for task_id, one in held.items():
+            until = max(one.until.timestamp(), now + _PASSED_OVER_S)
+            self._passed_over[task_id] = until
 
     def _reason_not_to_place(self, begun: TaskAttempt, now: float) -> Reason | None:
         """Return why an attempt that has just been stored must not be placed."""

@@ -154,9 +154,9 @@ class GatedWorker:
         return self._worker.woken or self._is_waking
 
     @property
-    def is_about_to_run(self) -> bool:
-        """Whether a run is in progress or follows at once."""
-        return self.ready and (self.woken or self._worker.is_running)
+    def is_running(self) -> bool:
+        """Whether a run is in progress."""
+        return self._worker.is_running
 
     def enable(self) -> None:
         """Allow runs, and wake it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from fastagi.domain.turns import Fairness
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import Answers
@@ -19,7 +21,7 @@ from tests.system.harness import (
     queue_settings,
 )
 
-LIVE_FIRST = Fairness.LIVE_FIRST
+NAMES = ["default", "berlin"]
 
 
 class NodesTests(ServiceTestCase):
@@ -86,6 +88,22 @@ class NodesTests(ServiceTestCase):
         self.assertEqual(self.nodes_of()[-1], "berlin")
         self.assertEqual(len(self.berlin_client.rung), 1)
         self.assertFalse(self.client.rung)
+
+    def test_task_that_the_free_agent_there_refused_waits_in_line_here(self) -> None:
+        self.bob.always(Answers(after_s=2, key="3"))
+        self.begin_both(agent_keys={"enabled": True, "cannot_pause": "10m"})
+        self.call("0301112233", talks_s=100)
+        self.world.run(5)
+        self.add()
+        self.world.run(15)
+        self.assertEqual(self.nodes_of(), ["berlin", "default"])
+        self.assertEqual(self.reasons(), ["agent_cannot", ""])
+        # It stays there: bob is free, but not for this task.
+        self.world.run(60)
+        self.assertEqual(self.nodes_of(), ["berlin", "default"])
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(len(self.client.rung), 1)
 
     def test_one_free_agent_each_and_two_tasks_are_called_at_once(self) -> None:
         other = "0307654321"
@@ -278,6 +296,47 @@ class NodesTests(ServiceTestCase):
         self.assertIn("same systemname", status["nodes"][1]["error"])
 
     # -- what is shown -----------------------------------------------------------
+
+    def test_task_is_assigned_to_an_agent_of_the_other_asterisk(self) -> None:
+        self.begin_both()
+        self.bob.busy(True)
+        self.talk_to_alice()
+        self.add()
+        self.world.run(5)
+        answer = self.world.ask("tasks.assign", id=1, agent=BOB)
+        self.assertTrue(answer["ok"], answer)
+        refused = self.world.ask("tasks.assign", id=1, agent="PJSIP/nobody")
+        self.assertIn("has no agent", refused["error"])
+        self.world.run(5)
+        self.bob.busy(False)
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.nodes_of()[-1], "berlin")
+        self.assertFalse(self.client.rung)
+
+    def test_live_state_has_everybody(self) -> None:
+        process = self.begin_both()
+        self.call("0301112233", talks_s=500)
+        self.call_in_berlin("0304445566", talks_s=500)
+        self.world.run(5)
+        self.call("0307778899")
+        asked = Deferred.fromCoroutine(process.service.live.snapshot())
+        self.world.run(5)
+        everything = self.successResultOf(asked).all
+        self.assertEqual([n.name for n in everything.service.nodes], NAMES)
+        self.assertEqual({*everything.agents}, {ALICE, BOB})
+        queue = everything.queues["support"]
+        self.assertEqual((queue.agents, queue.busy, queue.waiting), (2, 2, 1))
+        (caller,) = everything.callers.values()
+        self.assertEqual(caller.number, "0307778899")
+
+    def test_agents_with_one_interface_on_both_are_two(self) -> None:
+        self.berlin_support.add(ALICE)
+        process = self.begin_both()
+        asked = Deferred.fromCoroutine(process.service.live.snapshot())
+        self.world.run(5)
+        agents = self.successResultOf(asked).all.agents
+        self.assertEqual({*agents}, {ALICE, BOB, f"{ALICE} (berlin)"})
 
     def test_status_has_the_agents_of_both(self) -> None:
         self.begin_both()
