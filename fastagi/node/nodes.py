@@ -219,9 +219,10 @@ class Nodes:
         """Begin to connect to each Asterisk."""
         for node in self.all:
             node.start()
-        self._background.start("looking for nodes that are gone", self._look_for_gone())
+        if self._names != (DEFAULT_NODE,):
+            self._background.start("looking for other nodes", self._look_for_others())
 
-    async def _look_for_gone(self) -> None:
+    async def _look_for_others(self) -> None:
         """Log which attempts nobody looks after, as their node has another name now."""
         known = await until_stored(
             self._store.nodes_under_way,

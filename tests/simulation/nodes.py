@@ -153,6 +153,17 @@ class NodesRun:
         while at < _ACTION_S:
             at += dice.expovariate(1 / 5)
             self._at(at, self._draw())
+        #: Whether agents accept by a key, or refuse.
+        self._keys = dice.randrange(3) == 0
+        if self._keys:
+            for side in self._sides:
+                for agent in _AGENTS[side.name]:
+                    side.pbx.phone(agent).will(
+                        *(
+                            Answers(after_s=1, key=dice.choice("1123"))
+                            for _ in range(dice.randrange(6))
+                        )
+                    )
 
     def _behaviours(self) -> list[Behaviour]:
         few = (
@@ -282,6 +293,11 @@ class NodesRun:
                 member_retry_delay="5s",
                 caller_ring_time="15s",
                 fairness=self._fairness,
+                agent_keys={
+                    "enabled": self._keys,
+                    "later_delay": "20s",
+                    "cannot_pause": "1m",
+                },
                 nodes=nodes,
             )
             for name, nodes in self._nodes.items()
@@ -432,7 +448,8 @@ class NodesRun:
 
     def _check_idle(self) -> None:
         """No task may wait while an agent is free for it somewhere."""
-        if self._fairness == "place" and self._any_trouble():
+        if self._keys or (self._fairness == "place" and self._any_trouble()):
+            # Free agents may have refused it.
             self._idle_since.clear()
             return
         idle = set(self._idle_tasks())
@@ -499,7 +516,8 @@ class NodesRun:
             for task in self._world.tasks()
             for story in [self._world.story(task.id)]
         ]
-        head = f"fairness {self._fairness}, nodes {self._nodes}"
+        keys = ", keys of agents" if self._keys else ""
+        head = f"fairness {self._fairness}, nodes {self._nodes}{keys}"
         return "\n".join([head, *self._told, *tasks])
 
 

@@ -248,15 +248,15 @@ class NodesTests(ServiceTestCase):
         self.assertEqual(len(self.berlin_client.rung), 1)
 
     def test_attempts_of_a_node_that_was_renamed_are_told(self) -> None:
-        self.support.remove(ALICE)
-        self.berlin_client.always(Answers(after_s=3, hangs_up_after_s=100))
+        self.berlin_support.remove(BOB)
+        self.client.always(Answers(after_s=3, hangs_up_after_s=100))
         self.begin_both()
         self.add()
         self.world.run(20)
         self.world.processes[-1].kill()
-        self.begin()
+        self.world.begin(settings(nodes=("berlin",)))
         self.world.run(1)
-        self.assert_warned("there are calls of the Asterisk berlin, which is not in")
+        self.assert_warned("there are calls of the Asterisk default, which is not in")
         # Nobody ends an attempt of another Asterisk.
         self.world.run(60)
         self.assert_status("calling")
