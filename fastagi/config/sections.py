@@ -309,11 +309,13 @@ class NodeSection(Section):
         outbound_channel: how to reach the outside there; None: that of each queue.
         outbound_caller_id: what clients see who are called from there; None: that of
             each queue.
+        gone_after: how long after the loss of its link its calls count.
     """
 
     ami: AmiSection = AmiSection()
     outbound_channel: ChannelTemplate | None = None
     outbound_caller_id: CallerId | None = None
+    gone_after: Annotated[timedelta, span("30s", "1d")] = timedelta(minutes=5)
     history: HistorySection = HistorySection()
     asterisk: AsteriskSettings = AsteriskSettings()
 

@@ -133,6 +133,7 @@ class Code(StrEnum):
     LINE_FULL = "line_full"
     LINE_NEEDED = "line_needed"
     AGENT_ELSEWHERE = "agent_elsewhere"
+    ASTERISK_GONE = "asterisk_gone"
     LINE_NOT_JOINED = "line_not_joined"
     LINE_LEFT = "line_left"
     CALL_FORWARDED = "call_forwarded"
@@ -443,6 +444,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.LINE_FULL: ("Asterisk's queue is full (maxlen)",),
     Code.LINE_NEEDED: ("the last place in Asterisk's queue is left to live callers",),
     Code.AGENT_ELSEWHERE: ("an agent of the queue is free on another Asterisk",),
+    Code.ASTERISK_GONE: ("the service has not reached the Asterisk {node} for long",),
     Code.LINE_NOT_JOINED: ("Asterisk's queue takes no caller now (joinempty)",),
     Code.LINE_LEFT: ("Asterisk's queue sends all callers away (leavewhenempty)",),
     Code.CALL_FORWARDED: ("the client's phone forwards the call",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -29,6 +29,7 @@ from fastagi.ami.events import (
     AgentRingNoAnswer,
     BridgeEnter,
     BridgeLeave,
+    CoreShowChannel,
     DialBegin,
     DialEnd,
     Handler,
@@ -99,6 +100,8 @@ _STORE_RETRY_S: Final = 2.0
 _PING_S: Final = 2.0
 #: Maximum number of ended attempts whose verdict is remembered.
 _MAX_VERDICTS: Final = 1000
+#: Maximum number of attempts given up that are looked for after the next connect.
+_MAX_GIVEN_UP: Final = 1000
 #: Characters with a meaning to Asterisk, which a variable's value must not contain.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
 #: Why Queue() ended without an agent, by QUEUESTATUS.
@@ -241,6 +244,8 @@ class Dialer:
         self._dialplan_has_client_first = dialplan_has_client_first
         #: Channel ids of ended attempts whose outcome AstDB still has to delete.
         self._kept_in_astdb: deque[str] = deque(maxlen=1000)
+        #: Attempts that were given up while there was no link.
+        self._given_up: deque[Attempt] = deque(maxlen=_MAX_GIVEN_UP)
         #: Verdicts on the latest attempts, by channel id.
         self._verdicts: dict[str, Verdict] = {}
         #: Called when the end of an attempt is stored.
@@ -602,6 +607,59 @@ class Dialer:
             running = self._add(begun, settings)
             running.progress = progress
         self._close(running)
+
+    def give_up(self, begun: TaskAttempt, settings: QueueSettings, why: Reason) -> None:
+        """Judge an attempt whose Asterisk can not be asked any more.
+
+        If its client was certainly not dialled, it is withdrawn.
+        """
+        running = self.running.get(begun.attempt.channel_id)
+        if running is None:
+            running = self._add(begun, settings)
+            running.progress = Progress(member=begun.attempt.member)
+        if running.closing:
+            return
+        progress = running.progress
+        progress.end_unseen = True
+        if begun.dialled:
+            progress.caller_dialled(self._clock.steady())
+        # Once an agent has answered, or if the client is called first, the client may
+        # have been dialled after the link was lost.
+        if _is_answered(progress) or progress.member or progress.client_first:
+            progress.lost = True
+        else:
+            progress.withdrawn = progress.withdrawn or why
+        self._given_up.append(begun.attempt)
+        self._close(running)
+
+    def end_given_up(self, channels: Mapping[str, CoreShowChannel]) -> None:
+        """Hang up the calls that were given up and exist all the same.
+
+        A call in which two talk is left alone.
+
+        Args:
+            channels: all channels of Asterisk, by their ids.
+        """
+        given_up, self._given_up = list(self._given_up), deque(maxlen=_MAX_GIVEN_UP)
+        for attempt in given_up:
+            halves = (attempt.caller_channel_id, attempt.member_channel_id)
+            found = [channels[half] for half in halves if half in channels]
+            if found and not any(channel.bridge_id for channel in found):
+                self._background.start(
+                    "ending a call that was given up", self._end_call(attempt)
+                )
+
+    async def _end_call(self, attempt: Attempt) -> None:
+        try:
+            await self._manager.send(actions.hangup(attempt.caller_channel_id))
+        except (NotConnected, ActionFailed, ActionTimedOut) as error:
+            self._log.warn(
+                "task {task_id}: its attempt was given up, but the call is there and"
+                " can not be ended: {error}",
+                task_id=attempt.task_id,
+                attempt_id=attempt.id,
+                error=error,
+            )
 
     def _add(self, begun: TaskAttempt, settings: QueueSettings) -> RunningAttempt:
         running = RunningAttempt(begun.task, begun.attempt, settings)

@@ -60,7 +60,7 @@ from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
 from fastagi.service.served import ServedClients
 from fastagi.service.settings_in_force import SettingsInForce
-from fastagi.store.store import TaskStore
+from fastagi.store.store import TaskAttempt, TaskStore
 
 P = ParamSpec("P")
 
@@ -182,8 +182,11 @@ class Node:
         self._settings = OfNode(in_force, lambda current: current.of_node(node))
         settings = self._settings
         self.all_queues = all_queues
-        #: When the link was lost, by the steady clock; None: there is one, or was none.
+        #: When the link was lost, or the node started, by the steady clock; None: there
+        #: is one.
         self._link_lost_at: float | None = None
+        #: How long calls count that were in progress when the link was lost.
+        self._gone_after_s = node.gone_after.total_seconds()
         #: The other Asterisk with this one's systemname; empty: there is none.
         self._namesake = ""
         self._opening_state = opening_state
@@ -487,6 +490,7 @@ class Node:
     def start(self) -> None:
         """Begin to connect to Asterisk; due tasks are called after the connect."""
         self._running = True
+        self._link_lost_at = self._clock.steady()
         self.expected_waits.start()
         self.manager.startService()
 
@@ -627,10 +631,32 @@ class Node:
         """Return why the clients of a queue can not be called; None: they can."""
         return self.trunks.why_not(self._settings().queue(queue))
 
-    def has_link_within(self, seconds: float) -> bool:
-        """Whether there is a link, or was one within the last seconds."""
+    @property
+    def gone_in_s(self) -> float | None:
+        """In how many seconds its calls do not count any more; None: there is a link.
+
+        Without a limit, clients in a call on an Asterisk that is gone were never
+        called.
+        """
         lost_at = self._link_lost_at
-        return lost_at is None or self._clock.steady() - lost_at <= seconds
+        if lost_at is None:
+            return None
+        return max(0.0, lost_at + self._gone_after_s - self._clock.steady())
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the link has been missing for so long that its calls do not count."""
+        return self.gone_in_s == 0
+
+    def give_up(self, begun: TaskAttempt, why: Reason) -> None:
+        """End an attempt whose result nobody can ask for.
+
+        Args:
+            begun: the attempt, as the database has it; it may be of another Asterisk.
+            why: the reason, if its client was not dialled.
+        """
+        settings = self.all_queues().queue(begun.task.queue)
+        self.dialer.give_up(begun, settings, why)
 
     def _link_lost(self) -> None:
         self._link_lost_at = self._clock.steady()

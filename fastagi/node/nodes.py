@@ -21,11 +21,11 @@ from twisted.logger import Logger
 
 from fastagi.agi.server import LongScript, Script
 from fastagi.config.sections import Settings
-from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, WaitingTask
 from fastagi.domain.turns import Turn
 from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook
+from fastagi.node.gone_nodes import GoneNodes
 from fastagi.node.node import Node
 from fastagi.node.scheduler import Scheduler
 from fastagi.runtime.background import Background
@@ -39,14 +39,10 @@ from fastagi.service.commands import (
     WrongState,
 )
 from fastagi.service.opening_state import OpeningState
-from fastagi.service.until_stored import until_stored
 from fastagi.store.store import TaskStore
 
 K = TypeVar("K", int, str)
 
-#: How long calls count that were in progress when the link was lost, in seconds.
-#: Without a limit, clients in a call on an Asterisk that is gone were never called.
-CALLS_COUNT_S: Final = 300.0
 #: How long a task stays in line that was left to another Asterisk and came back, in
 #: seconds.
 _STAYS_S: Final = 3.0
@@ -81,6 +77,13 @@ class Nodes:
         self._background = background
         self._opening_state = opening_state
         self.all: list[Node] = []
+        self._gone = GoneNodes(
+            names=self._names,
+            nodes=lambda: self.all,
+            store=store,
+            clock=clock,
+            background=background,
+        )
         #: When tasks in line were left to another Asterisk, by id and the steady clock.
         self._left: dict[int, float] = {}
 
@@ -108,7 +111,7 @@ class Nodes:
         """Return the keys of clients in a call on any Asterisk: nobody calls them."""
         found: set[str] = set()
         for node in self.all:
-            if not self.are_several or node.has_link_within(CALLS_COUNT_S):
+            if not self.are_several or not node.is_gone:
                 found |= node.call_tracker.busy()
         return found
 
@@ -125,6 +128,7 @@ class Nodes:
         """End the attempt of a task, unless agent and client are talking already."""
         for node in self.all:
             node.dialer.withdraw_task(task_id, why)
+        self._gone.wake()
 
     def withdraw_unanswered(self, task_id: int, why: Reason) -> None:
         """End the attempt of a task, unless an agent has answered already."""
@@ -219,25 +223,9 @@ class Nodes:
         """Begin to connect to each Asterisk."""
         for node in self.all:
             node.start()
-        if self._names != (DEFAULT_NODE,):
-            self._background.start("looking for other nodes", self._look_for_others())
-
-    async def _look_for_others(self) -> None:
-        """Log which attempts nobody looks after, as their node has another name now."""
-        known = await until_stored(
-            self._store.nodes_under_way,
-            "attempts of nodes that are not in the settings are not known yet",
-            self._background,
-        )
-        for name in sorted(known - {*self._names}):
-            self._log.error(
-                "there are calls of the Asterisk {name}, which is not in the settings,"
-                " so nobody knows their results and their tasks are not called again:"
-                " give the Asterisk this name under 'nodes', or the one under 'ami' if"
-                " it is called {default}, and restart the service",
-                name=name,
-                default=DEFAULT_NODE,
-            )
+            if self.are_several:
+                node.manager.on_disconnected(self._gone.wake)
+        self._gone.start()
 
     async def finish_calls(self, limit_s: float) -> None:
         """Place no new calls, and follow those in progress for ``limit_s`` at most."""
@@ -246,6 +234,7 @@ class Nodes:
 
     async def stop(self) -> None:
         """Stop all nodes."""
+        self._gone.stop()
         for node in self.all:
             await node.stop()
 

@@ -82,6 +82,7 @@ class Reconciler:
             The channel ids of attempts without a channel.
         """
         channels = {channel.uniqueid: channel for channel in listed}
+        self._dialer.end_given_up(channels)
         absent = set()
         for channel_id, running in self._dialer.running.items():
             caller_half = channels.get(running.attempt.caller_channel_id)

@@ -693,6 +693,7 @@ def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
             task,
             attempt_of(row),
             preferred=preferred_agents.waits_for(conn, task),
+            dialled=row.dialled_at is not None,
         )
         for row in sorted(rows, key=lambda row: int(row.id))
         for task in [found(conn, row.task_id)]

@@ -49,6 +49,8 @@ class TaskAttempt:
     answers: tuple[AgentAnswer, ...] = ()
     #: The only agent who is asked; None: any agent.
     preferred: PreferredAgent | None = None
+    #: Whether the database knows that the client was dialled, if that was asked.
+    dialled: bool = False
 
 
 @frozen

@@ -370,6 +370,10 @@ class TaskStore:
             "open attempts", attempts.open_attempts, self._node
         )
 
+    async def open_attempts_on(self, node: str) -> list[TaskAttempt]:
+        """Return the attempts on any node that have not ended, the oldest first."""
+        return await self._database.run("open attempts", attempts.open_attempts, node)
+
     async def nodes_under_way(self) -> frozenset[str]:
         """Return the names of all nodes with attempts that have not ended."""
         return await self._database.run("nodes", attempts.nodes_under_way)

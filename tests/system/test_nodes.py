@@ -3,54 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 
 from fastagi.domain.turns import Fairness
-from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import Answers
-from tests.harness.world import ServiceProcess, World, settings
-from tests.system.harness import (
-    ALICE,
-    ANSWERS,
-    BOB,
-    NUMBER,
-    TALKS_10S,
-    ServiceTestCase,
-    queue_settings,
-)
+from tests.harness.world import settings
+from tests.system.harness import ALICE, BOB, TALKS_10S
+from tests.system.two_nodes import TwoNodes
 
 NAMES = ["default", "berlin"]
 
 
-class NodesTests(ServiceTestCase):
-    """The Asterisks ``default`` with alice and ``berlin`` with bob, in one queue."""
-
-    def make_world(self) -> World:
-        world = World()
-        self.berlin = world.add_asterisk("berlin")
-        self.berlin_support = self.berlin.add_queue("support", [BOB])
-        self.bob = self.berlin.phone(BOB).always(ANSWERS)
-        self.berlin_client = self.berlin.client(NUMBER).always(TALKS_10S)
-        return world
-
-    def begin_both(self, **queue: Any) -> ServiceProcess:
-        return self.world.begin(
-            settings(queue_settings(**queue), nodes=("default", "berlin"))
-        )
-
-    def call_in_berlin(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        call = self.berlin.call("support", number, **more)
-        self.world.settle()
-        return call
-
-    def nodes_of(self, task_id: int = 1) -> list[str]:
-        return [attempt.node for attempt in self.world.attempts(task_id)]
-
-    def pause(self, support: Any, interface: str) -> None:
-        support.members[interface].paused = True
-
+class NodesTests(TwoNodes):
     # -- the call is made where the free agent is ------------------------------
 
     def assert_called_from_berlin_only(self) -> None:
@@ -142,11 +106,6 @@ class NodesTests(ServiceTestCase):
         self.assertIn("callback-queue/accepted", call.heard)
         self.assert_status("completed")
         self.assertEqual(self.nodes_of(), ["default"])
-
-    def talk_to_alice(self) -> LiveCall:
-        call = self.call("0301112233", talks_s=500)
-        self.world.run(5)
-        return call
 
     # -- what a client does counts everywhere ----------------------------------
 
