@@ -5,24 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import frozen
+
 from fastagi.ami import actions
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 
 
-def system_name(link: ManagerLink) -> str | None:
-    """Return ``systemname`` of asterisk.conf; None: it is not known."""
+@frozen
+class NotTold:
+    """Why Asterisk does not tell its systemname, though the user has logged in."""
+
+    why: str
+
+
+def system_name(link: ManagerLink) -> str | NotTold:
+    """Return ``systemname`` of asterisk.conf."""
     try:
         return link.ask(actions.core_settings()).get("SystemName")
-    except (Refused, LinkFailed):
-        return None
+    except (Refused, LinkFailed) as error:
+        return NotTold(str(error))
 
 
-def check_nodes(names: Mapping[str, str | None]) -> Notes:
+def check_nodes(names: Mapping[str, str | NotTold | None]) -> Notes:
     """Check that each Asterisk has a systemname of its own.
 
     Args:
-        names: the systemname of each node; None: it is not known.
+        names: the systemname of each node; None: nobody could log in there.
     """
     notes = Notes("nodes")
     found: dict[str, str] = {}
@@ -33,6 +42,15 @@ def check_nodes(names: Mapping[str, str | None]) -> Notes:
                 where,
                 "its systemname is not checked",
                 "first put right what is said about the manager of this node",
+            )
+            continue
+        if isinstance(name, NotTold):
+            notes.fault(
+                where,
+                f"Asterisk does not tell its systemname: {name.why}; so nobody knows"
+                " whether another one has the same",
+                "in manager.conf, add 'reporting' to the line 'write' of the user; then"
+                " run: asterisk -rx 'manager reload'",
             )
             continue
         other = found.setdefault(name, node)

@@ -19,7 +19,7 @@ from fastagi.checks.link import LinkFailed, ManagerLink
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.network import check_control, check_fastagi
-from fastagi.checks.nodes import check_nodes, system_name
+from fastagi.checks.nodes import NotTold, check_nodes, system_name
 from fastagi.checks.numbers import check_numbers
 from fastagi.checks.process import (
     User,
@@ -80,7 +80,7 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
         "database",
         lambda: check_database(settings.database.url, user, running=running),
     )
-    names: dict[str, str | None] = {}
+    names: dict[str, str | NotTold | None] = {}
     for node in settings.all_nodes:
         here = settings.of_node(node)
         is_one_of_several = len(settings.all_nodes) > 1
@@ -115,7 +115,7 @@ def _of_node(
     machine: AsteriskMachine,
     user: User,
     name: str,
-    names: dict[str, str | None],
+    names: dict[str, str | NotTold | None],
 ) -> Iterator[Notes]:
     """Check one Asterisk.
 

@@ -44,6 +44,7 @@ class GoneNodes:
         store: TaskStore,
         clock: Clock,
         background: Background,
+        on_gone: Callable[[], None],
     ) -> None:
         """Store the parts.
 
@@ -53,11 +54,13 @@ class GoneNodes:
             store: where the attempts of all are.
             clock: the clocks.
             background: the owner of the work.
+            on_gone: called as long as a link is missing for long.
         """
         self._names = tuple(names)
         self._nodes = nodes
         self._store = store
         self._clock = clock
+        self._on_gone = on_gone
         self._started_at = 0.0
         self._logged: set[str] = set()
         self._worker = Worker(
@@ -126,6 +129,7 @@ class GoneNodes:
             return None
         if left_s > 0:
             return left_s
+        self._on_gone()
         found = await self._store.open_attempts_on(node.name)
         if node.is_gone:
             self._give_up(node, node.name, found)

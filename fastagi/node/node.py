@@ -96,8 +96,11 @@ class Neighbours(Others, Protocol):
     def has_looked(self, node: Node) -> None:
         """The others may take the due tasks that this one has left."""
 
+    def names_may_have_changed(self) -> None:
+        """Find out anew which nodes have the same systemname: one has connected."""
+
     def namesake(self, node: Node) -> str:
-        """Return the name of another node with the same systemname; empty: none."""
+        """Return the name of another node that has the systemname; empty: none."""
 
     def takes_events_of(self, node: Node, of: str) -> bool:
         """Whether a node writes the events of another one (empty: of none)."""
@@ -189,6 +192,8 @@ class Node:
         self._gone_after_s = node.gone_after.total_seconds()
         #: The other Asterisk with this one's systemname; empty: there is none.
         self._namesake = ""
+        #: Whether the work was resumed after the last connect.
+        self._has_resumed = False
         self._opening_state = opening_state
         self._owner = owner
         self._use_number_plan = use_number_plan
@@ -537,12 +542,8 @@ class Node:
         and who was served meanwhile.
         """
         link = self.manager.link_number
-        self._namesake = self._neighbours.namesake(self)
-        if (why := self.why_not_here) is not None:
-            # It may be an Asterisk whose calls another node follows already.
-            self._log.error("no call is placed: {reason}", reason=why)
-            self.changed.call()
-            return
+        self._has_resumed = False
+        self._neighbours.names_may_have_changed()
 
         def goes_on() -> bool:
             return (
@@ -565,9 +566,39 @@ class Node:
         await self._learn_dialplan()
         if goes_on():
             self.call_tracker.withdraw_calls_to_busy_clients()
+            self._has_resumed = True
+            # The scheduler asks :attr:`why_not_here` before each call.
             self.scheduler.enable()
-            self.offers.enable()
+            if self.why_not_here is None:
+                self.offers.enable()
             await self.reconciler.watch()
+
+    def look_at_name(self) -> None:
+        """Find out whether another Asterisk has the systemname of this one."""
+        if not self.manager.connected:
+            return
+        if self.manager.system_name is None:
+            self._log.warn(
+                "the Asterisk {name} does not tell its systemname, so nobody knows"
+                " whether another one has the same: run 'callback-queue check'",
+                name=self.name,
+            )
+        former, self._namesake = self._namesake, self._neighbours.namesake(self)
+        if former == self._namesake:
+            return
+        if (why := self.why_not_here) is not None:
+            self.offers.disable()
+            self._log.error("no call is placed: {reason}", reason=why)
+        else:
+            self._log.info(
+                "calls are placed on the Asterisk {name} again, as no other has its"
+                " systemname now",
+                name=self.name,
+            )
+            self.scheduler.tasks_changed()
+            if self._has_resumed:
+                self.offers.enable()
+        self.changed.call()
 
     # -- what changes from outside -----------------------------------------
 

@@ -83,7 +83,10 @@ class Nodes:
             store=store,
             clock=clock,
             background=background,
+            on_gone=self.names_may_have_changed,
         )
+        #: The node that may place calls of those with one systemname, by that name.
+        self._holders: dict[str, Node] = {}
         #: When tasks in line were left to another Asterisk, by id and the steady clock.
         self._left: dict[int, float] = {}
 
@@ -180,23 +183,30 @@ class Nodes:
         self._left[task.id] = now
         return True
 
+    def names_may_have_changed(self) -> None:
+        """Find out anew which nodes have the same systemname.
+
+        A node has connected, or is gone.
+        """
+        if self.are_several:
+            for node in self.all:
+                node.look_at_name()
+
     def namesake(self, node: Node) -> str:
-        """Return the name of another node with the same systemname; empty: none.
+        """Return the name of another node that has the systemname; empty: none.
 
         Two Asterisks with one systemname may give two calls the same id; and two nodes
-        may be the same Asterisk, whose agents both would ring.
+        may be the same Asterisk, whose agents both would ring. The first one keeps the
+        name while its link is lost, until it is gone.
         """
         name = node.manager.system_name
-        for other in self.all:
-            if (
-                other is not node
-                and name is not None
-                and other.manager.connected
-                and other.why_not_here is None
-                and other.manager.system_name == name
-            ):
-                return other.name
-        return ""
+        if name is None:
+            return ""
+        holder = self._holders.get(name, node)
+        if holder is node or holder.is_gone or _has_other_name(holder, name):
+            self._holders[name] = node
+            return ""
+        return holder.name
 
     def takes_events_of(self, node: Node, of: str) -> bool:
         """Whether a node writes the events of attempts on a node into its queue_log.
@@ -488,6 +498,11 @@ class Nodes:
             for node in self.all
             for task_id, call in node.live.calls().items()
         }
+
+
+def _has_other_name(node: Node, name: str) -> bool:
+    """Whether a node is known to have another systemname by now."""
+    return node.manager.connected and node.manager.system_name != name
 
 
 def least(found: Iterable[Mapping[K, float]]) -> dict[K, float]:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from fastagi.checks.finding import Notes
-from fastagi.checks.nodes import check_nodes
+from fastagi.checks.nodes import NotTold, check_nodes
 
 
-def _told(names: dict[str, str | None]) -> list[str]:
+def _told(names: Mapping[str, str | NotTold | None]) -> list[str]:
     return [str(found) for found in check_nodes(names) if not found.is_ok]
 
 
@@ -35,6 +37,14 @@ def test_name_that_is_not_known_is_not_compared() -> None:
     first, second = _told({"pbx1": None, "pbx2": None})
     assert "asterisk.conf of pbx1: its systemname is not checked" in first
     assert "asterisk.conf of pbx2: its systemname is not checked" in second
+
+
+def test_name_that_asterisk_does_not_tell_is_a_fault() -> None:
+    notes = check_nodes({"pbx1": NotTold("Permission denied"), "pbx2": "two"})
+    (found,) = (one for one in notes if not one.is_ok)
+    assert found.is_fault
+    assert "does not tell its systemname: Permission denied" in str(found)
+    assert "add 'reporting'" in str(found)
 
 
 def test_findings_say_of_which_node_they_are() -> None:
