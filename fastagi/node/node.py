@@ -96,6 +96,12 @@ class Neighbours(Others, Protocol):
     def has_looked(self, node: Node) -> None:
         """The others may take the due tasks that this one has left."""
 
+    def are_being_learned(self, node: Node) -> bool:
+        """Whether it is not known yet who is in a call on the others."""
+
+    def calls_learned(self) -> None:
+        """It is known who is in a call on one more node."""
+
     def names_may_have_changed(self) -> None:
         """Find out anew which nodes have the same systemname: one has connected."""
 
@@ -194,6 +200,8 @@ class Node:
         self._namesake = ""
         #: Whether the work was resumed after the last connect.
         self._has_resumed = False
+        #: Whether it was known once since the start who is in a call here.
+        self.has_learned_calls = False
         self._opening_state = opening_state
         self._owner = owner
         self._use_number_plan = use_number_plan
@@ -318,7 +326,7 @@ class Node:
             new_channel_id=self._new_channel_id,
             busy=neighbours.busy,
             being_called=neighbours.being_called,
-            why_not_here=lambda: self.why_not_here,
+            why_not_here=self._why_no_call_now,
             others=neighbours if neighbours.are_several else None,
             events_stored=lambda: self.events_stored.call(),
             hold=self.hold,
@@ -553,6 +561,9 @@ class Node:
         # Start this first, so the client keys are renewed before other changes.
         in_line = Deferred.fromCoroutine(self._use_number_plan())
         known = await self.trackers.learn(link)
+        if known and not self.has_learned_calls:
+            self.has_learned_calls = True
+            self._neighbours.calls_learned()
         await in_line
         if not (known and goes_on()):
             return
@@ -711,6 +722,14 @@ class Node:
         if not self._namesake:
             return None
         return because(Code.SYSTEMNAME_TAKEN, node=self.name, other=self._namesake)
+
+    def _why_no_call_now(self) -> Reason | None:
+        """Return why no call may be placed here now, whatever the queues are like."""
+        if (why := self.why_not_here) is not None:
+            return why
+        if self._neighbours.are_being_learned(self):
+            return because(Code.CATCHES_UP)
+        return None
 
     @property
     def calls_under_way(self) -> int:

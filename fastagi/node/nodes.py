@@ -43,6 +43,9 @@ from fastagi.store.store import TaskStore
 
 K = TypeVar("K", int, str)
 
+#: How long after a start no call is placed as it is not known who is in a call on other
+#: nodes, in seconds.
+_LEARNING_S: Final = 10.0
 #: How long a task stays in line that was left to another Asterisk and came back, in
 #: seconds.
 _STAYS_S: Final = 3.0
@@ -85,6 +88,8 @@ class Nodes:
             background=background,
             on_gone=self.names_may_have_changed,
         )
+        #: Until when the calls on all nodes are waited for, by the steady clock.
+        self._waits_until = 0.0
         #: The node that may place calls of those with one systemname, by that name.
         self._holders: dict[str, Node] = {}
         #: When tasks in line were left to another Asterisk, by id and the steady clock.
@@ -183,6 +188,34 @@ class Nodes:
         self._left[task.id] = now
         return True
 
+    def are_being_learned(self, node: Node) -> bool:
+        """Whether it is not known yet who is in a call on the other nodes.
+
+        A client in a call there must not be called from here. After a start that is
+        waited for, but not for long, as an Asterisk may be down.
+        """
+        return (
+            self.are_several
+            and self._clock.steady() < self._waits_until
+            and any(not one.has_learned_calls for one in self.all if one is not node)
+        )
+
+    def calls_learned(self) -> None:
+        """It is known who is in a call on one more node: the others may go on."""
+        if self.are_several:
+            self.client_is_free()
+
+    async def _wait_for_calls(self) -> None:
+        """Let calls be placed though an Asterisk has not told who is in a call."""
+        await self._background.pause(_LEARNING_S)
+        if missing := [one.name for one in self.all if not one.has_learned_calls]:
+            self._log.warn(
+                "callbacks are placed, though it is not known who is in a call on"
+                " {names}",
+                names=", ".join(missing),
+            )
+            self.client_is_free()
+
     def names_may_have_changed(self) -> None:
         """Find out anew which nodes have the same systemname.
 
@@ -236,6 +269,9 @@ class Nodes:
             if self.are_several:
                 node.manager.on_disconnected(self._gone.wake)
         self._gone.start()
+        if self.are_several:
+            self._waits_until = self._clock.steady() + _LEARNING_S
+            self._background.start("waiting for calls", self._wait_for_calls())
 
     async def finish_calls(self, limit_s: float) -> None:
         """Place no new calls, and follow those in progress for ``limit_s`` at most."""
