@@ -222,7 +222,7 @@ class CallbackService:
                 clock=clock, settings=self.settings, opening_state=opening_state
             ),
             outlook=nodes.outlook,
-            sink=nodes.first.queue_log_sink.name,
+            sinks=[node.queue_log_sink.name for node in nodes.all],
         )
         numbers = NumberCommands(
             store=store,

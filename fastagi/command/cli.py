@@ -31,6 +31,7 @@ from fastagi.command.web import web
 from fastagi.command.web_signals import mail, webhook
 from fastagi.domain.task import Kind, Status
 from fastagi.doors import client, codec
+from fastagi.doors.links import out_of_work
 from fastagi.errors import CallbackError
 from fastagi.garbage import postpone_collections
 from fastagi.service import commands
@@ -182,8 +183,8 @@ def check(config: str, as_json: bool, settings_only: bool) -> None:
 def status(config: str, as_json: bool) -> None:
     """Show the state of Asterisk, the queues and the service.
 
-    Exit code 1 if the service is not running, is not connected to Asterisk, or cannot
-    use its database.
+    Exit code 1 if the service is not running, cannot place calls on an Asterisk, or
+    cannot use its database.
     """
     settings, control_socket = _load_or_find_socket(config)
     answer = _send_to_service(control_socket, commands.ShowStatus())
@@ -197,7 +198,7 @@ def status(config: str, as_json: bool) -> None:
             f" 'journalctl -u callback-queue'{_other_holder(settings)}"
         )
     click.echo(json.dumps(answer, indent=2) if as_json else render.status(answer))
-    sound = answer["asterisk"]["connected"] and answer["database"] == "ok"
+    sound = not out_of_work(answer) and answer["database"] == "ok"
     sys.exit(0 if sound else 1)
 
 

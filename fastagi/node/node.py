@@ -761,9 +761,8 @@ class Node:
         live = self.queue_monitor.queues
         target = next(t for t in self._targets if t.key == key)
         state = self._opening_state.state_at(name, now)
-        free = (
-            live.free(key, target.wrapuptime_s, now) if self.queue_monitor.ready else ()
-        )
+        may_call = self.queue_monitor.ready and self.why_not_here is None
+        free = live.free(key, target.wrapuptime_s, now) if may_call else ()
         return QueueStatus(
             open=state.is_open,
             until=state.until,

@@ -252,7 +252,7 @@ class LiveState:
         nodes: Nodes,
         task_states: TaskStates,
         outlook: Callable[[], Outlook],
-        sink: str,
+        sinks: Sequence[str],
     ) -> None:
         """Store the parts.
 
@@ -265,7 +265,7 @@ class LiveState:
             nodes: the Asterisks.
             task_states: says of a task whether its queue is open.
             outlook: returns what keeps tasks from being called at this moment.
-            sink: the name of the reader of events whose lag is told.
+            sinks: the names of the readers of events; the greatest lag is told.
         """
         self.started_at = clock.now()
         self._store = store
@@ -276,7 +276,7 @@ class LiveState:
         self._nodes = nodes
         self._task_states = task_states
         self._outlook = outlook
-        self._sink = sink
+        self._sinks = tuple(sinks)
         self._subscriptions: list[_Subscription] = []
         self._stopped = False
         #: Number of the last change.
@@ -495,7 +495,7 @@ class LiveState:
             changes = await self._store.changes_after(
                 self._last_event,
                 _EVENTS_AT_ONCE,
-                self._sink,
+                self._sinks,
                 self._clock.now() - _EVENT_S,
             )
             if measures:

@@ -6,7 +6,7 @@ The functions run inside a transaction and only read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ class TaskChanges:
         ended: tasks that have ended.
         gone: ids of tasks that the database does not have.
         more: whether there are more events.
-        waiting_events: how many events a reader has not read yet.
+        waiting_events: how many events the last reader has not read yet.
         waiting_since: the time of the oldest of them; None: there is none.
     """
 
@@ -108,7 +108,11 @@ def last_event(conn: sa.Connection) -> int:
 
 
 def changes_after(
-    conn: sa.Connection, event_id: int, most: int, reader: str, before: datetime
+    conn: sa.Connection,
+    event_id: int,
+    most: int,
+    readers: Sequence[str],
+    before: datetime,
 ) -> TaskChanges:
     """Return the tasks with events after one.
 
@@ -116,15 +120,16 @@ def changes_after(
         conn: in a transaction.
         event_id: the last event that is known.
         most: maximum number of events.
-        reader: the reader of events whose unread events are counted.
+        readers: the readers of events; the unread events of the one that is behind the
+            others are counted. If one has no position, that is of the first only.
         before: only events before this time count for that.
     """
     rows = conn.execute(_AFTER, {"event_id": event_id, "most": most}).all()
     ids = {row.task_id for row in rows}
     tasks = [task_of(row) for row in conn.execute(_TASKS, {"ids": list(ids)})]
-    position = positions.get(conn, reader)
+    first, *others = (positions.get(conn, reader).event_id for reader in readers)
     unread = {
-        "event_id": position.event_id,
+        "event_id": min([first, *(one for one in others if one)]),
         "before": seconds(before),
         "most": _MOST_WAITING,
     }

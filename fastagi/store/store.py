@@ -1079,18 +1079,19 @@ class TaskStore:
         return await self._database.run("live: last event", live_reads.last_event)
 
     async def changes_after(
-        self, event_id: int, most: int, reader: str, before: datetime
+        self, event_id: int, most: int, readers: Sequence[str], before: datetime
     ) -> TaskChanges:
         """Return the tasks with events after one, and how far a reader is behind.
 
         Args:
             event_id: the last event that is known.
             most: maximum number of events.
-            reader: the reader of events whose unread events are counted.
+            readers: the readers of events; the unread events of the one that is behind
+                the others are counted.
             before: only events before this time count for that.
         """
         return await self._database.run(
-            "live: changes", live_reads.changes_after, event_id, most, reader, before
+            "live: changes", live_reads.changes_after, event_id, most, readers, before
         )
 
     async def open_tasks(self, limit: int, before_id: int | None) -> list[CallbackTask]:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """The health check of a container: ``callback-queue-health [service|web] [--alive]``.
 
-Exit code 0 if the service answers, is connected to Asterisk and can use its database;
-or if the web process answers and reaches the service. With --alive it is enough that
-the process answers. It loads nothing but the standard library, as it runs every minute.
+Exit code 0 if the service answers, may place calls on every Asterisk and can use its
+database; or if the web process answers and reaches the service. With --alive it is
+enough that the process answers. It loads nothing but the standard library, as it runs
+every minute.
 """
 
 from __future__ import annotations
@@ -59,9 +60,12 @@ def _check_service(path: str, *, alive: bool) -> None:
     answer = _ask(_ControlSocket(path), "POST", "/v1/commands/status")
     if alive:
         return
-    link = answer["asterisk"]
-    if not link["connected"]:
-        raise _Unhealthy(link.get("error") or "not connected to Asterisk")
+    links = answer.get("nodes") or [answer["asterisk"]]
+    for link in links:
+        if link["connected"] and not link.get("error"):
+            continue
+        error = link.get("error") or "not connected to Asterisk"
+        raise _Unhealthy(f"{link['name']}: {error}" if len(links) > 1 else error)
     if answer["database"] != "ok":
         raise _Unhealthy(answer["database"])
 

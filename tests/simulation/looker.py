@@ -255,7 +255,7 @@ class Looker:
             node=former._node,
             task_states=former._task_states,
             outlook=former._outlook,
-            sink=former._sink,
+            sinks=former._sinks,
         )
         live.started_at = former.started_at
         view = LiveView(live.subscribe(), lambda: self._now)

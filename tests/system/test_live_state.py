@@ -53,7 +53,7 @@ class LiveTestCase(ServiceTestCase):
             nodes=service.live._nodes,
             task_states=service.live._task_states,
             outlook=service.live._outlook,
-            sink=service.live._sink,
+            sinks=service.live._sinks,
         )
         live.started_at = service.live.started_at
         view = LiveView(live.subscribe(), lambda: self.world.t)

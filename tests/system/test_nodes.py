@@ -254,6 +254,20 @@ class NodesTests(TwoNodes):
         status = self.world.ask("status")["result"]
         self.assertIn("same systemname", status["nodes"][1]["error"])
 
+    def test_events_wait_if_one_queue_log_can_not_be_written(self) -> None:
+        self.support.remove(ALICE)
+        self.berlin_client.always(Answers(after_s=3, hangs_up_after_s=100))
+        process = self.begin_both()
+        self.add()
+        self.world.run(20)
+        self.berlin.kill()
+        # The attempt is given up, and its line is for berlin.
+        self.world.run(310)
+        asked = Deferred.fromCoroutine(process.service.live.snapshot())
+        self.world.run(5)
+        service = self.successResultOf(asked).all.service
+        self.assertGreater(service.events_waiting, 0)
+
     # -- what is shown -----------------------------------------------------------
 
     def test_task_is_assigned_to_an_agent_of_the_other_asterisk(self) -> None:

@@ -38,6 +38,12 @@ class NamesakesTests(TwoNodes):
         self.assert_status("completed")
         self.assertEqual(self.nodes_of(), ["default"])
 
+    def test_agents_of_the_blocked_one_are_not_free(self) -> None:
+        self.begin_both()
+        self.world.run(2)
+        queue = self.world.ask("status")["result"]["queues"]["support"]
+        self.assertEqual(queue["free"], [ALICE])
+
     def test_blocked_one_asks_for_the_results_of_its_own_calls(self) -> None:
         self.support.remove(ALICE)
         self.berlin.system_name = "berlin"

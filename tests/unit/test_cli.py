@@ -165,6 +165,34 @@ def test_service_that_hangs_while_many_ask_it(home: _Home) -> None:
     assert done.stderr.startswith(f"{home.socket} can not be used: ")
 
 
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [
+        ({"connected": True, "error": ""}, 0),
+        ({"connected": False, "error": "no route"}, 1),
+        ({"connected": True, "error": "another has its systemname"}, 1),
+    ],
+)
+def test_status_fails_if_no_call_can_be_placed_on_one_of_several(
+    home: _Home, link: dict[str, object], code: int
+) -> None:
+    first = {"name": "pbx1", "connected": True, "version": "22", "error": ""}
+    status = {
+        "version": "1",
+        "started_at": "2026-11-24T16:24:00.000+00:00",
+        "asterisk": first,
+        "nodes": [first, {"name": "pbx2", "version": "22", **link}],
+        "database": "ok",
+        "tasks": None,
+        "calls_under_way": 0,
+        "queues": {},
+    }
+    body = json.dumps(status).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    home.answer(head + body)
+    assert home.run("status").exit_code == code
+
+
 def test_tasks_of_a_database_that_is_not_there_yet(home: _Home) -> None:
     done = home.run("tasks", "list")
     assert done.exit_code == 1

@@ -10,12 +10,12 @@ from fastapi import Depends
 from starlette.responses import JSONResponse
 
 from fastagi import __version__
+from fastagi.doors.links import links, out_of_work
 from fastagi.errors import Problem
 from fastagi.service.commands import RunCheck
 from fastagi.web.api import models
 from fastagi.web.api.common import Parts, api_router, command, described, do
 from fastagi.web.api.problems import ApiProblem
-from fastagi.web.links import links, unlinked
 from fastagi.web.parts import WebParts
 from fastagi.web.people.access import (
     Forbidden,
@@ -83,7 +83,7 @@ async def health(parts: Parts, who: Reader) -> Any:
             f"{link['name']}: {link['error'] or 'not connected'}"
             if several
             else link["error"] or "not connected"
-            for link in unlinked(snapshot["service"])
+            for link in out_of_work(snapshot["service"])
         ]
         if whats:
             asterisk = _part(Problem("", "; ".join(whats)))

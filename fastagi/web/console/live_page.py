@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from fastagi.doors.links import all_work
 from fastagi.web.console.languages import N_
 from fastagi.web.console.say import Say, as_time
-from fastagi.web.links import is_linked
 from fastagi.web.signals.alarms import Alarm, AlarmKind, lacks_agents
 from fastagi.web.signals.settings import Level
 
@@ -125,7 +125,7 @@ def _card(
     attempts.sort(key=lambda attempt: str(attempt["started_at"]))
     callers = [one for one in snapshot["callers"].values() if one["queue"] == name]
     callers.sort(key=lambda one: (one["position"] is None, one["position"] or 0))
-    linked = is_linked(snapshot)
+    linked = all_work(snapshot)
     of_queue = [alarm for alarm in raised if alarm.queue == name]
     return Card(
         name=name,

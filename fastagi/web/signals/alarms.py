@@ -20,9 +20,9 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, TypeVarTuple
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
+from fastagi.doors.links import all_work
 from fastagi.errors import CallbackError
 from fastagi.store.rows import moment
-from fastagi.web.links import is_linked
 from fastagi.web.signals.feed import Changing
 from fastagi.web.signals.settings import AlarmSettings, Level, limits_of
 from fastagi.web.state.schema import ALARM_CHANGES, ALARMS
@@ -309,7 +309,7 @@ class AlarmValues:
         }
         if snapshot is None:
             return values
-        linked = is_linked(snapshot)
+        linked = all_work(snapshot)
         link = (AlarmKind.LINK_DOWN, "")
         values[link] = self._lasts(link, not linked, now)
         for name, queue in snapshot["queues"].items():

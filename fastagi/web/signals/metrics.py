@@ -28,10 +28,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from fastagi import __version__
+from fastagi.doors.links import out_of_work
 from fastagi.errors import CallbackError
 from fastagi.store import schema
 from fastagi.store.story_events import StoryPosition, lag
-from fastagi.web.links import unlinked
 from fastagi.web.signals import endpoints
 from fastagi.web.signals.addresses import OUTCOMES
 from fastagi.web.signals.alarms import Alarm, AlarmKind, Lease, Live, Storage
@@ -376,7 +376,7 @@ class Metrics:
             write.add("callback_database_read_seconds", read.took_s)
         if not service:
             return
-        write.add("callback_link_up", not unlinked(service))
+        write.add("callback_link_up", not out_of_work(service))
         write.add("callback_lease_held", bool(service["lease_held"]))
         if service["database_latency_s"] is not None:
             write.add(
