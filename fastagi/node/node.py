@@ -186,9 +186,13 @@ class Node:
         self._background = background
         self._neighbours = neighbours
         #: All queues of the settings: callers may ask for a callback of any.
-        all_queues = OfNode(in_force, lambda current: current.at_node(node))
+        all_queues = OfNode(
+            in_force, lambda current: in_force.as_started(current).at_node(node)
+        )
         #: The queues whose clients are called from here.
-        self._settings = OfNode(in_force, lambda current: current.of_node(node))
+        self._settings = OfNode(
+            in_force, lambda current: in_force.as_started(current).of_node(node)
+        )
         settings = self._settings
         self.all_queues = all_queues
         #: When the link was lost, or the node started, by the steady clock; None: there

@@ -16,6 +16,8 @@ from tests.system.harness import (
     queue_settings,
 )
 
+NAMES = ("default", "berlin")
+
 
 class TwoNodes(ServiceTestCase):
     """The Asterisks ``default`` with alice and ``berlin`` with bob, in one queue."""
@@ -29,9 +31,7 @@ class TwoNodes(ServiceTestCase):
         return world
 
     def begin_both(self, **queue: Any) -> ServiceProcess:
-        return self.world.begin(
-            settings(queue_settings(**queue), nodes=("default", "berlin"))
-        )
+        return self.world.begin(settings(queue_settings(**queue), nodes=NAMES))
 
     def call_in_berlin(self, number: str = NUMBER, **more: Any) -> LiveCall:
         call = self.berlin.call("support", number, **more)
