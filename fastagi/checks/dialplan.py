@@ -407,7 +407,15 @@ def _check_address(
         notes.fault(where, f"{url} is no address of a FastAGI server", remedy)
         return
     host, port = found[1].strip("[]"), int(found[2] or _AGI_PORT)
-    if node and (found[3] or "").strip("/") != node:
+    path = found[3] or ""
+    if path.endswith("/"):
+        notes.fault(
+            where,
+            f"it is {url}, and with / at the end every request is refused",
+            remedy,
+        )
+        return
+    if node and path != f"/{node}":
         notes.fault(
             where,
             f"it is {url}, which does not end with the name of this node: /{node}",

@@ -662,7 +662,7 @@ class TestDialplan:
         ("agi", "words"),
         [
             ("agi://127.0.0.1:4573/berlin", ""),
-            ("agi://127.0.0.1/berlin/", ""),
+            ("agi://127.0.0.1/berlin/", "with / at the end every request is refused"),
             (
                 "agi://127.0.0.1:4573",
                 "does not end with the name of this node: /berlin",
@@ -698,6 +698,7 @@ class TestDialplan:
             ("agi://pbx.example.com:4573", ""),
             ("agi://127.0.0.1:4574", "it is agi://127.0.0.1:4574, and fastagi.port is"),
             ("agi://127.0.0.2", "it is agi://127.0.0.2, and fastagi.listen is 127"),
+            ("agi://127.0.0.1/", "with / at the end every request is refused"),
             ("http://127.0.0.1", "http://127.0.0.1 is no address of a FastAGI server"),
         ],
     )
