@@ -46,6 +46,12 @@ SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
 _SERVICE_USER: Final = "callback-queue"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 QUEUE_LOG_PASSWORD_VARIABLE = "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD"
+#: What belongs to the only Asterisk, under ami.
+_VARIABLES_OF_ONE = (
+    SECRET_VARIABLE,
+    QUEUE_LOG_PASSWORD_VARIABLE,
+    CDR_PASSWORD_VARIABLE,
+)
 
 _TOP = (*sections.SECTIONS, "nodes", "queues")
 # Other names for settings that people may write.
@@ -509,6 +515,15 @@ class _Judge(FileJudge):
             self._fault(("nodes",), f"{_GROUP} (got {_kind(given)})", _NAME_A_NODE)
         elif not given:
             self._fault(("nodes",), "must name at least one Asterisk", _NAME_A_NODE)
+        for variable in _VARIABLES_OF_ONE:
+            if self._environ.get(variable):
+                self._fault(
+                    ("nodes",),
+                    f"{variable} in the environment cannot stand beside it, as nobody"
+                    " knows to which Asterisk that belongs",
+                    "write it into a file that the node names (secret_file,"
+                    " cdr_password_file, ...), and delete the variable",
+                )
         found = [self._node(name, value) for name, value in named.items()]
         nodes = [node for node in found if node is not None]
         self._check_node_names(names)
@@ -538,9 +553,16 @@ class _Judge(FileJudge):
         return sections.NodeSettings(name=name, **own)
 
     def _check_node_names(self, names: list[str]) -> None:
-        """Refuse names that differ in capitals only."""
+        """Refuse names that differ in capitals only, also from that without nodes."""
         known: dict[str, str] = {}
         for name in names:
+            if folded(name) == DEFAULT_NODE and name != DEFAULT_NODE:
+                self._fault(
+                    ("nodes", name),
+                    f"differs from {DEFAULT_NODE} in capitals only, and what the"
+                    " database has of the Asterisk that was under ami is not its own",
+                    f"write {DEFAULT_NODE} if it is that Asterisk, else another name",
+                )
             other = known.setdefault(folded(name), name)
             if other != name:
                 line = self._source.line(("nodes", other))

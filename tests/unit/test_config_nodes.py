@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from fastagi.config.errors import ConfigErrors
 from fastagi.config.listing import Origin, listed
 from fastagi.config.load import parse_settings
 from fastagi.config.secrecy import unsafe_rights
@@ -127,3 +130,30 @@ def test_nodes_that_differ_are_other_settings() -> None:
     assert _load(_TWO) == _load(_TWO)
     assert _load(_TWO) != _load(_TWO.replace("10.0.0.2", "10.0.0.3"))
     assert hash(_load(_TWO)) == hash(_load(_TWO))
+
+
+def _fault(text: str, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_settings(text, environ=environ or {})
+    (problem,) = caught.value.problems
+    return str(problem)
+
+
+def test_default_in_capitals_is_another_name() -> None:
+    for name in ("Default", "DEFAULT"):
+        text = _fault(_TWO.replace("pbx1:", f"{name}:", 1))
+        assert f"nodes.{name}: differs from default in capitals only" in text
+    assert _load(_TWO.replace("pbx1:", "default:", 1)).nodes[0].name == "default"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "CALLBACK_QUEUE_AMI_SECRET",
+        "CALLBACK_QUEUE_CDR_PASSWORD",
+        "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD",
+    ],
+)
+def test_secret_in_the_environment_is_not_ignored_beside_nodes(variable: str) -> None:
+    text = _fault(_TWO, {variable: "secret"})
+    assert f"nodes: {variable} in the environment cannot stand beside it" in text
