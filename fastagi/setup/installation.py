@@ -160,8 +160,24 @@ class Installation:
             raise Refused(errors.problems) from None
 
     def given_by_settings(self, settings: Settings | None) -> Given:
-        """Return the answers of an earlier setup, and those that settings give."""
+        """Return the answers of an earlier setup, and those that settings give.
+
+        Raises:
+            Refused: the settings have several Asterisks, and setup knows one.
+        """
         given = Given()
+        if settings is not None and settings.nodes:
+            raise Refused(
+                [
+                    Problem(
+                        str(self.settings_path),
+                        "it has 'nodes', and setup knows only the Asterisk under 'ami',"
+                        " so nothing is changed here",
+                        "prepare each Asterisk by hand, see"
+                        f" {page('several-asterisks.md')}",
+                    )
+                ]
+            )
         if settings is not None:
             given = given_by(settings, self.settings_path)
         return attrs.evolve(given, offer=self.journal.read().offer or None)

@@ -1010,3 +1010,21 @@ def test_pages_of_the_package_are_named_where_debian_has_them(
     pages.mkdir()
     (pages / "setup.md").touch()
     assert page("setup.md") == str(pages / "setup.md")
+
+
+def test_nothing_is_changed_where_there_are_several_asterisks(tmp_path: Path) -> None:
+    machine(tmp_path)
+    path = tmp_path / "etc/callback-queue/callback-queue.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "nodes:\n  default: {ami: {secret: one}}\n"
+        "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+    )
+    before = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+    for arguments in (("--yes",), ("--preview",), ()):
+        done = _run(tmp_path, *arguments, *_GIVEN)
+        assert done.exit_code != 0
+        assert "it has 'nodes', and setup knows only the Asterisk" in done.output
+        assert "several-asterisks.md" in done.output
+    after = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+    assert after == before
