@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -14,8 +14,9 @@ from sqlalchemy.engine import make_url
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.process import Running, User, note_missing_right
+from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.sqlite_uri import sqlite_uri
-from fastagi.store import leases, migrate
+from fastagi.store import attempts, leases, migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
 
@@ -35,6 +36,7 @@ def check_database(
     check_current: Callable[[str], None] = migrate.check_current,
     *,
     running: Running | None = None,
+    nodes: Collection[str] | None = None,
 ) -> Notes:
     """Check the database without changing anything in it.
 
@@ -43,6 +45,7 @@ def check_database(
         user: the user of the service.
         check_current: raises if the database does not have the service's version.
         running: the service on the control socket; None if there is none.
+        nodes: the names of all Asterisks in the settings; None: not compared.
     """
     notes = Notes("database")
     file = _file(url)
@@ -50,6 +53,8 @@ def check_database(
         where = str(file or "database.url")
         if _check_contents(url, check_current, where, notes):
             _check_holder(url, running, where, notes)
+            if nodes is not None:
+                _check_calls(url, nodes, where, notes)
     return notes
 
 
@@ -176,6 +181,28 @@ def _check_contents(
     else:
         return True
     return False
+
+
+def _check_calls(url: str, nodes: Collection[str], where: str, notes: Notes) -> None:
+    """Check that calls in progress belong to Asterisks that are in the settings."""
+    database = Database(url, deliver=None)
+    try:
+        found = database.run_now("nodes", attempts.nodes_under_way)
+    except StoreUnavailable as error:
+        problem = error.problem
+        notes.warn(where, problem.what, problem.remedy or "run this check as root")
+        return
+    finally:
+        _ = database.close()
+    for name in sorted(found - {*nodes}):
+        notes.fault(
+            where,
+            f"callbacks are in progress on the Asterisk {name}, which is not in the"
+            " settings, so nobody knows their results",
+            f"give the Asterisk the name {name} under nodes, or write it under ami if"
+            f" that is {DEFAULT_NODE}; otherwise the service gives them up five minutes"
+            " after its start",
+        )
 
 
 def _check_holder(url: str, running: Running | None, where: str, notes: Notes) -> None:

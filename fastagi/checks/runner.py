@@ -78,7 +78,12 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
     yield _area("numbers", lambda: check_numbers(settings))
     yield _area(
         "database",
-        lambda: check_database(settings.database.url, user, running=running),
+        lambda: check_database(
+            settings.database.url,
+            user,
+            running=running,
+            nodes=[node.name for node in settings.all_nodes],
+        ),
     )
     names: dict[str, str | NotTold | None] = {}
     for node in settings.all_nodes:

@@ -53,6 +53,21 @@ class TestDatabase:
         migrate.upgrade(f"sqlite:///{file}")
         assert told(self._check(file)) == ["ok"]
 
+    def test_calls_of_an_asterisk_that_is_not_in_the_settings(self, file: Path) -> None:
+        url = f"sqlite:///{file}"
+        migrate.upgrade(url)
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute(
+                "INSERT INTO attempt (task_id, channel_id, started_at, member, talk_s,"
+                " reason_code, reason_params, node)"
+                " VALUES (1, 'callback-1', 1, '', 0, '', '{}', 'berlin')"
+            )
+            connection.commit()
+        text = only(check_database(url, _US, nodes=["pbx1"]))
+        assert text.startswith(f"fault: {file}: callbacks are in progress on the")
+        assert "the Asterisk berlin, which is not in the settings" in text
+        assert told(check_database(url, _US, nodes=["pbx1", "berlin"])) == ["ok"]
+
     @pytest.mark.parametrize("content", [None, b""])
     def test_database_that_the_first_start_makes_is_ok(
         self, file: Path, content: bytes | None
