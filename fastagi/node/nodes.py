@@ -161,8 +161,8 @@ class Nodes:
     def has_looked(self, node: Node) -> None:
         """The others may take the due tasks that this one has left."""
         for other in self.all:
-            if other is not node and other.scheduler.leaves_to_others:
-                other.scheduler.wake()
+            if other is not node:
+                other.scheduler.others_have_looked()
 
     def look_first(self, scheduler: Scheduler, queue: str) -> bool:
         """Whether another node has a free agent for a queue and looks for due tasks."""

@@ -142,6 +142,12 @@ class Scheduler:
         #: one has done so.
         self._will_look = False
         self._has_looked = False
+        #: Whether something has happened since the last pass began, and whether
+        #: something had happened before that pass; not only that others have looked.
+        self._has_news = False
+        self._looks_at_news = False
+        #: Whether others have looked since the last pass began.
+        self._others_have_looked = False
         #: Whether tasks were left to others, which were about to look for due tasks.
         self.leaves_to_others = False
         #: Called when tasks got an event in the database, but no attempt.
@@ -208,6 +214,7 @@ class Scheduler:
 
     def enable(self) -> None:
         """Start placing calls."""
+        self._has_news = True
         self._forget_due_times()
         self._worker.enable()
         self.outlook_changed.call()
@@ -260,13 +267,26 @@ class Scheduler:
 
     def wake(self) -> None:
         """Check whether a call can be placed, as something has changed."""
+        self._has_news = True
         self._worker.wake()
+
+    def others_have_looked(self) -> None:
+        """Take the due tasks that were left to others and that they have left."""
+        if self.leaves_to_others:
+            self._others_have_looked = True
+            self._worker.wake()
 
     @property
     def is_about_to_look(self) -> bool:
-        """Whether it will look for due tasks at once, or does so now."""
+        """Whether it will look for due tasks at once, or does so now.
+
+        It does not count if it looks only because others have looked: nothing has
+        changed here, and two would leave tasks to each other without an end.
+        """
         worker = self._worker
-        looks = worker.woken or (worker.is_running and not self._has_looked)
+        looks = (worker.woken and self._has_news) or (
+            worker.is_running and self._looks_at_news and not self._has_looked
+        )
         return self._will_look or (worker.ready and looks)
 
     def has_agent_for(self, name: str, task: CallbackTask | None = None) -> bool:
@@ -472,6 +492,9 @@ class Scheduler:
         if not self._is_ready:
             return None
         self._has_looked = False
+        # Without both it was time to look.
+        self._looks_at_news = self._has_news or not self._others_have_looked
+        self._has_news = self._others_have_looked = False
         due_at = await self._begin_due_tasks()
         self._has_looked = True
         self.outlook_changed.call()

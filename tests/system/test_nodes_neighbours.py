@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""What several Asterisks leave to each other, and what each knows of the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from unittest import mock
+
+from fastagi.config.queue_layers import AgentKeys
+from fastagi.node.scheduler import Scheduler
+from tests.emulator.scenarios import Answers
+from tests.harness.world import queue_settings, settings
+from tests.system.harness import ALICE, ANSWERS, BOB, CAROL, TALKS_10S
+from tests.system.two_nodes import TwoNodes as TwoNodesTestCase
+
+DAVE = "PJSIP/dave"
+KEYS = AgentKeys(enabled=True)
+#: An agent who answers and cannot take the callback.
+CANNOT = Answers(after_s=2, key="3")
+
+
+class LeftToOthersTests(TwoNodesTestCase):
+    """Tasks that one Asterisk leaves to another one with a free agent."""
+
+    def count_passes(self) -> Counter[int]:
+        """Count how often each scheduler looks for due tasks."""
+        passes: Counter[int] = Counter()
+        look = Scheduler._begin_due_tasks
+
+        async def counted(scheduler: Scheduler) -> float | None:
+            passes[id(scheduler)] += 1
+            return await look(scheduler)
+
+        patch = mock.patch.object(Scheduler, "_begin_due_tasks", counted)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return passes
+
+    def test_two_nodes_do_not_leave_tasks_to_each_other_for_ever(self) -> None:
+        numbers = {"q1": "0301111111", "q2": "0302222222"}
+        for pbx in (self.asterisk, self.berlin):
+            for number in numbers.values():
+                pbx.client(number).always(TALKS_10S)
+        self.alice.always(CANNOT)
+        self.bob.always(CANNOT)
+        self.asterisk.phone(CAROL).always(ANSWERS)
+        self.berlin.phone(DAVE).always(ANSWERS)
+        self.asterisk.add_queue("q1", [ALICE])
+        self.asterisk.add_queue("q2", [CAROL])
+        self.berlin.add_queue("q1", [DAVE])
+        self.berlin.add_queue("q2", [BOB])
+        queues = [queue_settings(name, agent_keys=KEYS) for name in numbers]
+        process = self.world.begin(settings(*queues, nodes=("default", "berlin")))
+        self.world.run(5)
+        # Carol and dave talk; alice and bob are free, and refuse.
+        self.asterisk.call("q2", "0301234001", talks_s=60)
+        self.berlin.call("q1", "0301234002", talks_s=60)
+        self.world.run(10)
+        process.database.takes_s = lambda name: 0.002
+        for name, number in numbers.items():
+            self.add(number, name)
+        passes = self.count_passes()
+        self.world.run(10)
+        self.assertLess(max(passes.values()), 50)
+        # Each waits in line for the agent who did not refuse it.
+        self.assertEqual(self.nodes_of(1), ["default", "berlin"])
+        self.assertEqual(self.nodes_of(2), ["berlin", "default"])
+        self.world.run(120)
+        self.assert_status("completed", task_id=1)
+        self.assert_status("completed", task_id=2)
