@@ -188,8 +188,9 @@ class Scheduler:
         self._held: dict[int, Held] = {}
         self._limited: dict[str, Held] = {}
         #: Until when tasks that were passed over here are not taken over from the line
-        #: of another Asterisk, by id, in epoch seconds.
-        self._passed_over: dict[int, float] = {}
+        #: of another Asterisk for these agents, who were free then: by id and
+        #: interface, in epoch seconds.
+        self._passed_over: dict[int, dict[str, float]] = {}
         #: When a task may be begun besides those that are due and wait for an agent, in
         #: epoch seconds; None if there is none.
         self._again_at: float | None = None
@@ -299,9 +300,9 @@ class Scheduler:
         queue, now = self._settings().queues.get(name), self._clock.epoch_s()
         if queue is None or self._why_no_calls() or self._why_closed(queue, now):
             return False
-        if task is not None and self._passed_over.get(task.id, 0.0) > now:
-            return False
         target = self._target_of(queue)
+        if task is not None and self._is_passed_over(task, target, now):
+            return False
         capacity = self._capacity(self._targets(), now)
         if not capacity.can_take(folded(target.key)):
             return False
@@ -309,6 +310,14 @@ class Scheduler:
             last = self._line_or_why_not(target)
             return isinstance(last, Turn) and (task is None or task.turn <= last)
         return True
+
+    def _is_passed_over(self, task: CallbackTask, target: Target, now: float) -> bool:
+        """Whether a task was passed over for each agent who is free now."""
+        over = self._passed_over.get(task.id)
+        return over is not None and all(
+            over.get(agent, 0.0) > now
+            for agent in self._free(target.key, target.wrapuptime_s, now)
+        )
 
     def _target_of(self, queue: QueueSettings) -> Target:
         key = target_key(queue)
@@ -688,10 +697,17 @@ class Scheduler:
 
     def _note_passed_over(self, held: Mapping[int, Held]) -> None:
         now = self._clock.epoch_s()
-        self._passed_over = {i: t for i, t in self._passed_over.items() if t > now}
+        self._passed_over = {
+            task_id: over
+            for task_id, over in self._passed_over.items()
+            if max(over.values(), default=0.0) > now
+        }
         for task_id, one in held.items():
+            target = self._target_of(self._settings().queue(one.queue))
+            free = self._free(target.key, target.wrapuptime_s, now)
             until = max(one.until.timestamp(), now + _PASSED_OVER_S)
-            self._passed_over[task_id] = until
+            over = self._passed_over.setdefault(task_id, {})
+            over.update(dict.fromkeys(free, until))
 
     def _reason_not_to_place(self, begun: TaskAttempt, now: float) -> Reason | None:
         """Return why an attempt that has just been stored must not be placed."""

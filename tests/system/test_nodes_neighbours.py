@@ -14,6 +14,7 @@ from tests.system.harness import ALICE, ANSWERS, BOB, CAROL, TALKS_10S
 from tests.system.two_nodes import TwoNodes as TwoNodesTestCase
 
 DAVE = "PJSIP/dave"
+EVE = "PJSIP/eve"
 KEYS = AgentKeys(enabled=True)
 #: An agent who answers and cannot take the callback.
 CANNOT = Answers(after_s=2, key="3")
@@ -68,3 +69,17 @@ class LeftToOthersTests(TwoNodesTestCase):
         self.world.run(120)
         self.assert_status("completed", task_id=1)
         self.assert_status("completed", task_id=2)
+
+    def test_agent_who_comes_is_asked_though_another_one_there_refused(self) -> None:
+        self.bob.always(CANNOT)
+        self.begin_both(agent_keys=KEYS)
+        self.talk_to_alice()
+        self.add()
+        self.world.run(20)
+        self.assertEqual(self.nodes_of(), ["berlin", "default"])
+        self.berlin.phone(EVE).always(Answers(after_s=2, key="1"))
+        self.berlin_support.add(EVE, dynamic=True)
+        self.world.run(60)
+        self.assertEqual(self.nodes_of(), ["berlin", "default", "berlin"])
+        self.assert_status("completed")
+        self.assertEqual(len(self.berlin_client.rung), 1)
