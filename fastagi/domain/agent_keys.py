@@ -105,6 +105,8 @@ class AgentsToAsk:
     free: frozenset[str]
     #: Interfaces of those who are logged in and not paused.
     logged_in: frozenset[str]
+    #: Interfaces of those who are logged in and not paused on other Asterisks.
+    elsewhere: frozenset[str] = frozenset()
     #: Whether the attempt waits in line until an agent is free.
     in_line: bool
     #: Whether one of them can be rung alone.

@@ -225,6 +225,16 @@ class Nodes:
             for node in self.all:
                 node.look_at_name()
 
+    def logged_in_elsewhere(self, scheduler: Scheduler, queue: str) -> frozenset[str]:
+        """Return the agents of a queue who are logged in and not paused there."""
+        return frozenset[str]().union(
+            *(
+                other.scheduler.who_is_logged_in(queue)
+                for other in self._of_queue(queue)
+                if other.scheduler is not scheduler
+            )
+        )
+
     def namesake(self, node: Node) -> str:
         """Return the name of another node that has the systemname; empty: none.
 

@@ -90,6 +90,9 @@ class Others(Protocol):
     def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
         """Whether another one would begin a task at once, for a free agent."""
 
+    def logged_in_elsewhere(self, scheduler: Scheduler, queue: str) -> frozenset[str]:
+        """Return the agents of a queue who are logged in and not paused there."""
+
 
 class Scheduler:
     """Decides which task is called back when."""
@@ -621,10 +624,23 @@ class Scheduler:
                     if isinstance(free, Capacity)
                     else free,
                     logged_in=self._queue_monitor.queues.who_is_logged_in(key),
+                    elsewhere=self._logged_in_elsewhere(name),
                     in_line=in_line,
                     one_alone=self._dialplan_has_only() and not one_phone,
                 )
         return agents
+
+    def _logged_in_elsewhere(self, queue: str) -> frozenset[str]:
+        if self._others is None:
+            return frozenset()
+        return self._others.logged_in_elsewhere(self, queue)
+
+    def who_is_logged_in(self, name: str) -> frozenset[str]:
+        """Return the agents who may be rung here for a queue, if calls are placed."""
+        queue = self._settings().queues.get(name)
+        if queue is None or self._why_no_calls() is not None:
+            return frozenset()
+        return self._queue_monitor.queues.who_is_logged_in(target_key(queue))
 
     def _skips(self, begun: TaskAttempt) -> frozenset[str]:
         """Return the agents who are not rung for an attempt."""

@@ -211,12 +211,13 @@ def decide(
         return None, None
     row = conn.execute(_LAST_DECISION, {"task_id": task.id}).first()
     why: Reason | None
+    logged_in = asked.logged_in | asked.elsewhere
     if row is None or row.move == Move.REOPEN.value:
         interface = _talked_last(conn, task.number_key, rules, now)
         if not interface or task.member_attempts:
             return None, None
         agent = PreferredAgent(interface, now + rules.wait)
-        if interface in asked.logged_in and interface not in refused:
+        if interface in logged_in and interface not in refused:
             why = first(interface, rules)
         else:
             why = because(Code.PREFERRED_AGENT_AWAY, interface=interface)
@@ -230,7 +231,7 @@ def decide(
         why = why_over(
             agent,
             now,
-            is_logged_in=agent.interface in asked.logged_in,
+            is_logged_in=agent.interface in logged_in,
             was_asked=bool(task.member_attempts) or agent.interface in refused,
         )
     if why is not None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from unittest import mock
 
-from fastagi.config.queue_layers import AgentKeys
+from fastagi.config.queue_layers import AgentKeys, PreferredAgent
+from fastagi.domain.turns import Fairness
 from fastagi.node.scheduler import Scheduler
 from tests.emulator.scenarios import Answers
 from tests.harness.world import queue_settings, settings
@@ -16,6 +17,7 @@ from tests.system.two_nodes import TwoNodes as TwoNodesTestCase
 DAVE = "PJSIP/dave"
 EVE = "PJSIP/eve"
 KEYS = AgentKeys(enabled=True)
+PREFERRED = PreferredAgent(enabled=True)
 #: An agent who answers and cannot take the callback.
 CANNOT = Answers(after_s=2, key="3")
 
@@ -83,3 +85,39 @@ class LeftToOthersTests(TwoNodesTestCase):
         self.assertEqual(self.nodes_of(), ["berlin", "default", "berlin"])
         self.assert_status("completed")
         self.assertEqual(len(self.berlin_client.rung), 1)
+
+
+class PreferredAgentTests(TwoNodesTestCase):
+    """The agent who talked to the client last is a member on one Asterisk."""
+
+    def talks_to_bob(self, fairness: Fairness) -> None:
+        self.begin_both(preferred_agent=PREFERRED, fairness=fairness)
+        self.call_in_berlin(talks_s=10)
+        self.world.run(30)
+
+    def test_agent_of_the_other_asterisk_is_asked_first(self) -> None:
+        for fairness in Fairness:
+            with self.subTest(fairness=fairness):
+                self.talks_to_bob(fairness)
+                self.add()
+                self.world.run(60)
+                self.assert_status("completed")
+                self.assertEqual(self.nodes_of(), ["berlin"])
+                self.assertFalse(self.client.rung)
+                self.again()
+
+    def test_agent_who_leaves_the_other_asterisk_is_not_waited_for(self) -> None:
+        for fairness in Fairness:
+            with self.subTest(fairness=fairness):
+                self.talks_to_bob(fairness)
+                self.call_in_berlin("0304445566", talks_s=500)
+                self.world.run(5)
+                self.add()
+                self.world.run(5)
+                # Alice is free, but the task waits for bob.
+                self.assertNotIn("default", self.nodes_of())
+                self.berlin_support.pause(BOB, True)
+                self.world.run(60)
+                self.assert_status("completed")
+                self.assertEqual(self.nodes_of()[-1], "default")
+                self.again()
