@@ -297,6 +297,15 @@ class Progress:
             and not self.ringing
         )
 
+    @property
+    def may_dial_client(self) -> bool:
+        """Whether the client is dialled now or talks, or this is about to begin."""
+        return self.ended_at is None and (
+            self.client_first
+            or self.member_answered_at is not None
+            or self.caller_dialled_at is not None
+        )
+
     def stage(self, *, in_line: bool) -> Stage:
         """Return how far the attempt is.
 

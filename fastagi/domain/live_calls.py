@@ -164,6 +164,7 @@ class LiveCalls:
         client_key: Callable[[str], str],
         is_own: Callable[[str], bool],
         is_person: Callable[[str], bool] = is_person,
+        is_dialled_elsewhere: Callable[[str], bool] = lambda _key: False,
     ) -> None:
         """Begin with no calls.
 
@@ -173,8 +174,12 @@ class LiveCalls:
             is_own: whether a uniqueid or linkedid belongs to a callback of this
                 service; such a call was not made by its client.
             is_person: whether a person may be at the channel with this name.
+            is_dialled_elsewhere: whether a callback on another Asterisk dials the
+                client with this key now; a call to the client is that callback, on its
+                way through a trunk between the two.
         """
         self._is_person = is_person
+        self._is_dialled_elsewhere = is_dialled_elsewhere
         self._client_key = client_key
         self._is_own = is_own
         self._channels: dict[str, _Channel] = {}
@@ -357,7 +362,14 @@ class LiveCalls:
         numbers = self._by_key(found)
         if first is not None:
             numbers.pop(first.key, None)
-        return self._note_dialled(call, numbers)
+        return self._note_dialled(
+            call,
+            {
+                key: number
+                for key, number in numbers.items()
+                if not self._is_dialled_elsewhere(key)
+            },
+        )
 
     def entered_bridge(
         self, uniqueid: str, bridge: str, *, name: str, linkedid: str, at: float

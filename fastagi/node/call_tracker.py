@@ -144,6 +144,7 @@ class CallTracker:
         background: Background,
         settings: Callable[[], Settings],
         is_gone: Callable[[str], Awaitable[bool]],
+        is_dialled_elsewhere: Callable[[str], bool] = lambda _key: False,
     ) -> None:
         self.calls = LiveCalls(
             client_key=lambda number: client_key(self._settings(), number),
@@ -151,6 +152,7 @@ class CallTracker:
             is_person=lambda channel: is_person(
                 channel, self._settings().missed.technologies
             ),
+            is_dialled_elsewhere=is_dialled_elsewhere,
         )
         self._manager = manager
         self._store = store

@@ -322,6 +322,14 @@ class Dialer:
         """
         return {running.task.number_key for running in self.running.values()}
 
+    def may_dial(self, number_key: str) -> bool:
+        """Whether an attempt dials a client now, talks to, or is about to dial."""
+        return any(
+            running.progress.may_dial_client
+            for running in self.running.values()
+            if running.task.number_key == number_key
+        )
+
     def is_member_leg(self, uniqueid: str, queue: str) -> bool:
         """Whether a channel is the member leg of an attempt that waits for an agent.
 

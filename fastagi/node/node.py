@@ -78,6 +78,9 @@ class Neighbours(Others, Protocol):
     def being_called(self) -> set[str]:
         """Return the keys of clients whom attempts in progress are about."""
 
+    def is_dialled_elsewhere(self, node: Node, number_key: str) -> bool:
+        """Whether a callback on another node dials a client now."""
+
     def withdraw(self, number_key: str, why: Reason) -> None:
         """End attempts to reach a client, unless the client is on the line."""
 
@@ -306,6 +309,7 @@ class Node:
             background=background,
             settings=all_queues,
             is_gone=self.queue_monitor.is_gone,
+            is_dialled_elsewhere=partial(neighbours.is_dialled_elsewhere, self),
         )
         self.catch_up = CatchUp(
             store=store,

@@ -127,6 +127,12 @@ class Nodes:
         """Return the keys of clients whom attempts in progress are about."""
         return {key for node in self.all for key in node.dialer.busy_keys()}
 
+    def is_dialled_elsewhere(self, node: Node, number_key: str) -> bool:
+        """Whether a callback on another node dials a client now."""
+        return any(
+            other.dialer.may_dial(number_key) for other in self.all if other is not node
+        )
+
     def withdraw(self, number_key: str, why: Reason) -> None:
         """End attempts to reach a client, unless the client is on the line."""
         for node in self.all:

@@ -9,10 +9,12 @@ from unittest import mock
 from fastagi.config.queue_layers import AgentKeys, PreferredAgent
 from fastagi.domain.turns import Fairness
 from fastagi.node.scheduler import Scheduler
+from tests.emulator.manager import Header
+from tests.emulator.phones import Ringing
 from tests.emulator.scenarios import Answers
 from tests.harness.world import queue_settings, settings
-from tests.system.harness import ALICE, ANSWERS, BOB, CAROL, TALKS_10S
-from tests.system.two_nodes import TwoNodes as TwoNodesTestCase
+from tests.system.harness import ALICE, ANSWERS, BOB, CAROL, NUMBER, TALKS_10S
+from tests.system.test_nodes import TwoNodesTestCase
 
 DAVE = "PJSIP/dave"
 EVE = "PJSIP/eve"
@@ -121,3 +123,82 @@ class PreferredAgentTests(TwoNodesTestCase):
                 self.assert_status("completed")
                 self.assertEqual(self.nodes_of()[-1], "default")
                 self.again()
+
+
+class TrunkBetweenNodesTests(TwoNodesTestCase):
+    """Clients are dialled from default through berlin, which has the provider."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.berlin_support.remove(BOB)
+        #: The rings that berlin has told, with its two channels; None: hung up.
+        self.told: list[tuple[Ringing, list[tuple[Header, ...]]]] = []
+
+    def channel(
+        self, name: str, uniqueid: str, linkedid: str, exten: str, number: str
+    ) -> tuple[Header, ...]:
+        return (
+            ("Channel", name),
+            ("Uniqueid", uniqueid),
+            ("Linkedid", linkedid),
+            ("Context", "from-default"),
+            ("Exten", exten),
+            ("Priority", "1"),
+            ("CallerIDNum", number),
+        )
+
+    def dial_in_berlin(self, call: str) -> list[tuple[Header, ...]]:
+        """Let a call in berlin dial the client through the provider."""
+        whole = f"berlin-{call}.1"
+        first = self.channel(
+            "PJSIP/default-00000001", whole, whole, NUMBER, "+4930111222"
+        )
+        out = self.channel(
+            "PJSIP/provider-00000002", f"berlin-{call}.2", whole, "", NUMBER
+        )
+        self.berlin.tell("Newchannel", "call", *first)
+        self.berlin.tell("Newchannel", "call", *out)
+        self.berlin.tell(
+            "DialBegin",
+            "call",
+            *first,
+            *((f"Dest{name}", value) for name, value in out),
+            ("DialString", f"{NUMBER}@provider"),
+        )
+        return [out, first]
+
+    def go_through_berlin(self) -> None:
+        """Let berlin tell of each ring of the client."""
+        known = [ring for ring, _ in self.told]
+        for index, ring in enumerate(self.client.rung):
+            if ring not in known:
+                self.told.append((ring, self.dial_in_berlin(f"1700000000{index}")))
+        for ring, channels in self.told:
+            while ring.ended_at is not None and channels:
+                cause = (("Cause", "16"), ("Cause-txt", "Normal Clearing"))
+                self.berlin.tell("Hangup", "call", *channels.pop(0), *cause)
+
+    def test_callback_through_the_other_asterisk_is_not_a_call_by_hand(self) -> None:
+        self.client.always(Answers(after_s=8, hangs_up_after_s=20))
+        self.begin_both()
+        self.world.watchers.append(self.go_through_berlin)
+        self.add()
+        self.world.run(120)
+        self.assertEqual(len(self.told), 1)
+        self.assertEqual(self.reasons(), ["talked"])
+        self.assert_status("completed")
+        # It is over there, too: the next callback begins.
+        self.add()
+        self.world.run(120)
+        self.assert_status("completed", task_id=2)
+        self.assertEqual(len(self.client.rung), 2)
+
+    def test_call_by_hand_in_berlin_ends_an_attempt_that_rings_an_agent(self) -> None:
+        self.alice.always(Answers(after_s=20))
+        self.begin_both()
+        self.add()
+        self.world.run(5)
+        self.dial_in_berlin("17000000001")
+        self.world.run(60)
+        self.assertEqual(self.reasons(), ["client_called_by_hand_meanwhile"])
+        self.assertFalse(self.client.rung)
