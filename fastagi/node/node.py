@@ -111,8 +111,14 @@ class Neighbours(Others, Protocol):
     def namesake(self, node: Node) -> str:
         """Return the name of another node that has the systemname; empty: none."""
 
-    def takes_events_of(self, node: Node, of: str) -> bool:
-        """Whether a node writes the events of another one (empty: of none)."""
+    def is_unknown(self, name: str) -> bool:
+        """Whether events are of no node of the settings."""
+
+    def is_first(self, node: Node) -> bool:
+        """Whether a node also writes the events of no node into its queue_log."""
+
+    async def share_events(self) -> None:
+        """Let each node have its own position among the events, and one the rest."""
 
 
 class OfNode:
@@ -260,20 +266,30 @@ class Node:
             dialplan_has_client_key=lambda: self.dialplan.has_client_key,
             dialplan_has_client_first=lambda: self.dialplan.has_client_first,
         )
-        self.queue_log_sink = QueueLogSink(
+        new_sink = partial(
+            QueueLogSink,
             manager=self.manager,
             settings=settings,
             member_name=self.queue_monitor.queues.member_name,
-            node=node.name,
-            takes=partial(neighbours.takes_events_of, self),
         )
-        self.queue_log = Outbox(
-            self.queue_log_sink,
-            store=store,
-            clock=clock,
-            background=background,
-            passes_over_past=node.name != DEFAULT_NODE,
-        )
+        #: Where events are written; those of no node last.
+        self.queue_log_sinks = [new_sink()]
+        if neighbours.are_several:
+            name = node.name
+            self.queue_log_sinks = [new_sink(part=name, takes=lambda of: of == name)]
+            if neighbours.is_first(self):
+                self.queue_log_sinks.append(new_sink(takes=neighbours.is_unknown))
+        self.queue_log_sink = self.queue_log_sinks[-1]
+        self._queue_logs = [
+            Outbox(
+                sink,
+                store=store,
+                clock=clock,
+                background=background,
+                prepare=neighbours.share_events,
+            )
+            for sink in self.queue_log_sinks
+        ]
         self.reconciler = Reconciler(
             manager=self.manager,
             store=store,
@@ -448,7 +464,8 @@ class Node:
         yield manager.on_disconnected(self._link_lost)
         yield manager.on_disconnected(self.queue_monitor.disconnected)
         yield manager.on_disconnected(self.dialer.disconnected)
-        yield manager.on_disconnected(self.queue_log_sink.disconnected)
+        for sink in self.queue_log_sinks:
+            yield manager.on_disconnected(sink.disconnected)
         yield manager.on_disconnected(self.call_tracker.disconnected)
         yield manager.on_disconnected(self.scheduler.disable)
         yield manager.on_disconnected(self.offers.disable)
@@ -538,7 +555,8 @@ class Node:
         """Stop all parts, log off from Asterisk and remove the listeners."""
         self.scheduler.stop()
         self.offers.stop()
-        self.queue_log.stop()
+        for queue_log in self._queue_logs:
+            queue_log.stop()
         self.astdb_requests.stop()
         self.catch_up.stop()
         await self.manager.stopService()
@@ -576,7 +594,7 @@ class Node:
         if not (known and goes_on()):
             return
         self.dialer.retry_endings()
-        self.queue_log.wake()
+        self.events_are_stored()
         asked_at = await self.astdb_requests.take_over()
         if not goes_on():
             return
@@ -621,9 +639,14 @@ class Node:
 
     # -- what changes from outside -----------------------------------------
 
+    def events_are_stored(self) -> None:
+        """Write events of tasks to queue_log."""
+        for queue_log in self._queue_logs:
+            queue_log.wake()
+
     def tasks_changed(self) -> None:
         """Write events to queue_log and look for due tasks: a task has changed."""
-        self.queue_log.wake()
+        self.events_are_stored()
         self.expected_waits.tasks_changed()
         # Last: it may begin an attempt at once.
         self.scheduler.tasks_changed()

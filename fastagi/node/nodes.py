@@ -27,6 +27,7 @@ from fastagi.domain.turns import Turn
 from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook
 from fastagi.node.gone_nodes import GoneNodes
 from fastagi.node.node import Node
+from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.scheduler import Scheduler
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -156,7 +157,7 @@ class Nodes:
     def events_stored(self) -> None:
         """Write events of tasks to queue_log."""
         for node in self.all:
-            node.queue_log.wake()
+            node.events_are_stored()
 
     def agents_changed(self, node: Node) -> None:
         """The others may have to put in line what this one can not take any more."""
@@ -257,15 +258,24 @@ class Nodes:
             return ""
         return holder.name
 
-    def takes_events_of(self, node: Node, of: str) -> bool:
-        """Whether a node writes the events of attempts on a node into its queue_log.
+    def is_unknown(self, name: str) -> bool:
+        """Whether events are of no node of the settings.
 
-        The first one also writes those without an attempt (``of`` is empty), and those
-        of nodes that are not in the settings any more.
+        They have no attempt (the name is empty), or the node was removed.
         """
-        if of == node.name:
-            return True
-        return node.name == self._names[0] and of not in self._names
+        return name not in self._names
+
+    def is_first(self, node: Node) -> bool:
+        """Whether a node also writes the events of no node into its queue_log."""
+        return node.name == self._names[0]
+
+    async def share_events(self) -> None:
+        """Let each node have its own position among the events, and one the rest.
+
+        So the rest is written once, also if another node is the first one now.
+        """
+        parts = self._names if self.are_several else ()
+        await self._store.share_events(QueueLogSink.name, parts)
 
     @staticmethod
     def _look(schedulers: Iterable[Scheduler]) -> None:

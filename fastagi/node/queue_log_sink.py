@@ -12,17 +12,12 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.config.sections import Settings
-from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.queue_log_entries import Entry, EventRow, entries
 from fastagi.service.outbox import NotDelivered
+from fastagi.store.positions import part_of
 
 #: Pause before the next try while Asterisk is shutting down, in seconds.
 _SHUTDOWN_RETRY_S: Final = 15.0
-
-
-def reader_of(node: str) -> str:
-    """Return the name of the sink of a node in the table of positions."""
-    return QueueLogSink.name if node == DEFAULT_NODE else f"{QueueLogSink.name}:{node}"
 
 
 class QueueLogSink:
@@ -37,7 +32,7 @@ class QueueLogSink:
         manager: AmiSession,
         settings: Callable[[], Settings],
         member_name: Callable[[str], str],
-        node: str = DEFAULT_NODE,
+        part: str = "",
         takes: Callable[[str], bool] = lambda _node: True,
     ) -> None:
         """Store the parts.
@@ -46,11 +41,13 @@ class QueueLogSink:
             manager: the link to Asterisk.
             settings: the settings in force.
             member_name: returns the name of an agent, by the interface.
-            node: the name of this Asterisk.
+            part: the name of the node whose attempts are all that is written; empty:
+                what is left.
             takes: whether events of attempts on a node (empty: without an attempt) are
                 written here.
         """
-        self.name = reader_of(node)
+        if part:
+            self.name = part_of(self.name, part)
         self._takes = takes
         self._manager = manager
         self._settings = settings

@@ -11,7 +11,7 @@ certainly not delivered, it is delivered later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from fastagi.domain.queue_log_entries import EventRow
@@ -77,7 +77,7 @@ class Outbox(Generic[E]):
         store: TaskStore,
         clock: Clock,
         background: Background,
-        passes_over_past: bool = False,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Store the parts.
 
@@ -86,11 +86,10 @@ class Outbox(Generic[E]):
             store: has the events, and the position of the sink.
             clock: the clocks.
             background: the owner of the work.
-            passes_over_past: whether a sink without a position begins after the last
-                event, because another one has had the events until now.
+            prepare: called once, before the first event is read.
         """
         self._sink = sink
-        self._passes_over_past = passes_over_past
+        self._prepare = prepare
         self._store = store
         self._stopped = False
         self._worker = Worker(
@@ -114,9 +113,9 @@ class Outbox(Generic[E]):
 
     async def _catch_up(self) -> float | None:
         """Deliver the entries of all new events; return the seconds until a retry."""
-        if self._passes_over_past:
-            await self._store.begin_reading(self._sink.name)
-            self._passes_over_past = False
+        if self._prepare is not None:
+            await self._prepare()
+            self._prepare = None
         if not self._sink.is_wanted:
             await self._store.skip_events(self._sink.name)
         elif self._may_go_on:

@@ -8,12 +8,13 @@ that was already read.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.queue_log_entries import EventRow
@@ -102,10 +103,23 @@ def put(conn: sa.Connection, name: str, position: Position) -> None:
         conn.execute(_MAKE, {"name": name, "event_id": event_id, "entries": entries})
 
 
-def begin(conn: sa.Connection, name: str) -> None:
-    """Let a reader that has no position yet begin after the last event."""
-    if conn.execute(_GET, {"name": name}).first() is None:
-        put(conn, name, Position(conn.execute(_LAST).scalar_one()))
+def part_of(name: str, part: str) -> str:
+    """Return the name of a reader of some events, beside the one of all others."""
+    return f"{name}:{part}"
+
+
+def share(conn: sa.Connection, name: str, parts: Collection[str]) -> None:
+    """Let parts of the events have readers of their own, beside the one of all others.
+
+    A new one begins where that one is, which has had these events until now. Readers of
+    other parts are forgotten: if one comes back, it is new.
+    """
+    readers = [part_of(name, part) for part in parts]
+    theirs = _position.c.name.startswith(part_of(name, ""), autoescape=True)
+    conn.execute(delete(_position).where(theirs, _position.c.name.not_in(readers)))
+    for reader in readers:
+        if conn.execute(_GET, {"name": reader}).first() is None:
+            put(conn, reader, get(conn, name))
 
 
 def put_last(conn: sa.Connection, name: str) -> None:

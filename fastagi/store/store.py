@@ -1129,9 +1129,9 @@ class TaskStore:
         """Store how far a reader of the events has read."""
         await self._run_fenced("set position", positions.put, reader, position)
 
-    async def begin_reading(self, reader: str) -> None:
-        """Let a reader that has no position yet begin after the last event."""
-        await self._run_fenced("begin reading", positions.begin, reader)
+    async def share_events(self, reader: str, parts: Collection[str]) -> None:
+        """Let parts of the events have readers of their own, and no other parts."""
+        await self._run_fenced("share events", positions.share, reader, parts)
 
     async def skip_events(self, reader: str) -> None:
         """Make a reader skip all events until now."""

@@ -6,7 +6,8 @@ A new sink is one class, like the one below.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import attrs
@@ -56,13 +57,18 @@ class Outboxes:
         self.background = Background(clock)
         self._store, self._clock = store, clock
 
-    def begin(self, sink: Diary, *, passes_over_past: bool = False) -> Outbox[str]:
+    def begin(
+        self,
+        sink: Diary,
+        *,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> Outbox[str]:
         outbox = Outbox(
             sink,
             store=self._store,
             clock=self._clock,
             background=self.background,
-            passes_over_past=passes_over_past,
+            prepare=prepare,
         )
         outbox.wake()
         return outbox
@@ -157,22 +163,35 @@ def test_events_of_a_sink_that_is_switched_off_are_passed_over(
     assert diary.written == ["2 asked", "2 waits"]
 
 
-def test_sink_that_is_new_beside_another_gets_what_happens_from_now_on(
+def test_sink_of_a_part_begins_where_the_one_of_all_is(
     store: TaskStore, outboxes: Outboxes
 ) -> None:
     done(store.add(new_task("100"), at(0)))
-    diary = Diary()
-    outbox = outboxes.begin(diary, passes_over_past=True)
-    assert diary.written == []
-
+    outboxes.begin(Diary())
+    part = Diary()
+    part.name = "diary:berlin"
     done(store.add(new_task("200"), at(1)))
-    outbox.wake()
-    assert diary.written == ["2 asked", "2 waits"]
+    share = partial(store.share_events, "diary", ["berlin"])
+    outboxes.begin(part, prepare=share)
+    assert part.written == ["2 asked", "2 waits"]
 
-    # Its position is stored, so the next process leaves nothing out.
+    # It has its own position from now on.
     done(store.add(new_task("300"), at(2)))
-    outboxes.begin(diary, passes_over_past=True)
-    assert diary.written == ["2 asked", "2 waits", "3 asked", "3 waits"]
+    outboxes.begin(part, prepare=share)
+    assert part.written == ["2 asked", "2 waits", "3 asked", "3 waits"]
+
+
+def test_sink_of_a_part_that_was_away_begins_anew(
+    store: TaskStore, outboxes: Outboxes
+) -> None:
+    part = Diary()
+    part.name = "diary:berlin"
+    outboxes.begin(part, prepare=partial(store.share_events, "diary", ["berlin"]))
+    outboxes.begin(Diary(), prepare=partial(store.share_events, "diary", []))
+    done(store.add(new_task("100"), at(0)))
+    outboxes.begin(Diary())
+    outboxes.begin(part, prepare=partial(store.share_events, "diary", ["berlin"]))
+    assert part.written == []
 
 
 def test_nothing_is_delivered_after_the_stop(

@@ -9,6 +9,7 @@ from unittest import mock
 from fastagi.config.queue_layers import AgentKeys, PreferredAgent
 from fastagi.domain.turns import Fairness
 from fastagi.node.scheduler import Scheduler
+from tests.emulator.asterisk import FakeAsterisk
 from tests.emulator.manager import Header
 from tests.emulator.phones import Ringing
 from tests.emulator.scenarios import Answers
@@ -202,3 +203,66 @@ class TrunkBetweenNodesTests(TwoNodesTestCase):
         self.world.run(60)
         self.assertEqual(self.reasons(), ["client_called_by_hand_meanwhile"])
         self.assertFalse(self.client.rung)
+
+
+class QueueLogTests(TwoNodesTestCase):
+    """What belongs to no attempt is written once, in whichever order the nodes are."""
+
+    def begin_in_order(self, *names: str) -> None:
+        self.world.begin(settings(queue_settings(), nodes=names))
+
+    def end(self) -> None:
+        self.world.processes[-1].kill()
+        self.world.run(1)
+
+    def words(self, pbx: FakeAsterisk) -> list[str]:
+        return [line.split("|")[3] for line in pbx.queue_log]
+
+    def test_nothing_is_written_twice_when_the_nodes_change_places(self) -> None:
+        self.support.remove(ALICE)
+        self.begin_in_order("default", "berlin")
+        self.add()
+        self.world.run(60)
+        self.end()
+        # Berlin is taken out for a while, and comes back as the first one.
+        self.asterisk.agi_node = ""
+        self.support.add(ALICE)
+        self.begin()
+        other = "0307770000"
+        self.asterisk.client(other).always(TALKS_10S)
+        self.add(other)
+        self.world.run(60)
+        self.end()
+        self.asterisk.agi_node = "default"
+        self.begin_in_order("berlin", "default")
+        self.world.run(10)
+        attempt = ["CALLBACKATTEMPT", "CALLBACKDONE"]
+        self.assertEqual(
+            self.words(self.asterisk), ["CALLBACKREQUEST", "CALLBACKREQUEST", *attempt]
+        )
+        self.assertEqual(self.words(self.berlin), attempt)
+
+    def test_nothing_is_lost_when_the_nodes_change_places(self) -> None:
+        self.support.remove(ALICE)
+        self.begin_in_order("default", "berlin")
+        self.asterisk.kill()
+        self.world.run(5)
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+        self.end()
+        self.begin_in_order("berlin", "default")
+        self.world.run(10)
+        self.assertEqual(
+            sorted(self.words(self.berlin)),
+            ["CALLBACKATTEMPT", "CALLBACKDONE", "CALLBACKREQUEST"],
+        )
+
+    def test_first_event_is_written_though_the_link_comes_after_it(self) -> None:
+        self.berlin.freeze()
+        self.begin_in_order("berlin", "default")
+        self.add()
+        self.world.run(2)
+        self.berlin.thaw()
+        self.world.run(100)
+        self.assertIn("CALLBACKREQUEST", self.words(self.berlin))
