@@ -35,6 +35,7 @@ from fastagi.history.judge import Judged, judge
 from fastagi.history.sources import (
     CdrDatabase,
     CdrFile,
+    Past,
     QueueLog,
     QueueLogDatabase,
     Source,
@@ -123,16 +124,36 @@ class Found:
     remarks: tuple[Problem, ...] = ()
     #: What could not be read.
     troubles: tuple[Problem, ...] = ()
+    #: Contacts that only the histories of other Asterisks have.
+    elsewhere: tuple[PastContact, ...] = ()
 
 
-def find(settings: Settings, since: float, until: float) -> Found:
+def find(
+    settings: Settings, since: float, until: float, elsewhere: Iterable[Settings] = ()
+) -> Found:
     """Read and judge the histories. This blocks.
 
     Args:
         settings: the settings: which histories to read, and which calls count.
         since: epoch seconds; calls that ended before are ignored.
         until: now, in epoch seconds; lines with a later time are ignored.
+        elsewhere: the settings of other Asterisks, on which clients may have been
+            served; each of these reports what can not be read there.
     """
+    judged, past = _judge(settings, since, until)
+    return Found(
+        judged,
+        tuple(past.remarks),
+        tuple(trouble.problem for trouble in past.troubles),
+        tuple(
+            contact
+            for other in elsewhere
+            for contact in _judge(other, since, until)[0].contacts
+        ),
+    )
+
+
+def _judge(settings: Settings, since: float, until: float) -> tuple[Judged, Past]:
     past = read_all(sources_of(settings), since, until)
     judged = judge(
         past.calls,
@@ -140,11 +161,7 @@ def find(settings: Settings, since: float, until: float) -> Found:
         client_key=cache(partial(client_key, settings)),
         is_own=is_own,
     )
-    return Found(
-        judged,
-        tuple(past.remarks),
-        tuple(trouble.problem for trouble in past.troubles),
-    )
+    return judged, past
 
 
 class CatchUp:
@@ -164,8 +181,14 @@ class CatchUp:
         settings: Callable[[], Settings],
         in_thread: InThread,
         node: str = DEFAULT_NODE,
+        histories_elsewhere: Callable[[], Sequence[Settings]] = tuple,
+        contacts_elsewhere: Callable[[], Sequence[PastContact]] = tuple,
     ) -> None:
         self._mark = mark_of(node)
+        #: Returns the settings of other Asterisks that have a history.
+        self._histories_elsewhere = histories_elsewhere
+        #: Returns the contacts that other Asterisks told.
+        self._contacts_elsewhere = contacts_elsewhere
         self._store = store
         self._call_tracker = call_tracker
         self._requests = requests
@@ -294,7 +317,7 @@ class CatchUp:
             found = await self._read(since)
             if found is not None:
                 self._report([*found.troubles, *found.remarks])
-                await self._apply(found.judged, since)
+                await self._apply(found.judged, found.elsewhere, since)
                 failed = bool(found.troubles)
         except StoreUnavailable as error:
             self._log.error(
@@ -337,7 +360,8 @@ class CatchUp:
 
         try:
             until = self._clock.epoch_s()
-            work = partial(find, self._settings(), since, until)
+            elsewhere = self._histories_elsewhere()
+            work = partial(find, self._settings(), since, until, elsewhere)
             _ = self._in_thread(work).addBoth(done)
         except RuntimeError as error:
             self._thread_busy = False
@@ -369,7 +393,9 @@ class CatchUp:
 
     # -- storing the results -----------------------------------------------
 
-    async def _apply(self, judged: Judged, since: float) -> None:
+    async def _apply(
+        self, judged: Judged, elsewhere: Iterable[PastContact], since: float
+    ) -> None:
         contacts: dict[str, list[PastContact]] = {}
         not_seen_live = _not_seen_live(judged.contacts, since)
         for contact in [*not_seen_live, *self._call_tracker.contacts]:
@@ -387,6 +413,10 @@ class CatchUp:
             for one in ended.ids
         }
         await self._served.serve_all(contacts, asked_at)
+        # Tasks that exist are ended by those who saw these.
+        elsewhere = _not_seen_live(elsewhere, since)
+        for contact in [*elsewhere, *self._contacts_elsewhere()]:
+            contacts.setdefault(contact.key, []).append(contact)
         kept = 0
         for ended in missed:
             if self._was_served(ended, contacts.get(ended.key, [])):

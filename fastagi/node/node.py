@@ -25,6 +25,7 @@ from fastagi.ami.session import AmiSession, Credentials
 from fastagi.config.sections import AmiSettings, NodeSettings, Settings
 from fastagi.dialplan import Path
 from fastagi.domain.attempt import DEFAULT_NODE
+from fastagi.domain.contacts import PastContact
 from fastagi.domain.names import folded
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import WaitingTask
@@ -80,6 +81,12 @@ class Neighbours(Others, Protocol):
 
     def is_dialled_elsewhere(self, node: Node, number_key: str) -> bool:
         """Whether a callback on another node dials a client now."""
+
+    def histories_elsewhere(self, node: Node) -> list[Settings]:
+        """Return the settings of other nodes that have a history."""
+
+    def contacts_elsewhere(self, node: Node) -> list[PastContact]:
+        """Return the contacts that other nodes have seen."""
 
     def withdraw(self, number_key: str, why: Reason) -> None:
         """End attempts to reach a client, unless the client is on the line."""
@@ -337,6 +344,8 @@ class Node:
             settings=all_queues,
             in_thread=in_thread,
             node=node.name,
+            histories_elsewhere=partial(neighbours.histories_elsewhere, self),
+            contacts_elsewhere=partial(neighbours.contacts_elsewhere, self),
         )
         self.scheduler = Scheduler(
             store=store,

@@ -21,6 +21,8 @@ from twisted.logger import Logger
 
 from fastagi.agi.server import LongScript, Script
 from fastagi.config.sections import Settings
+from fastagi.domain.attempt import DEFAULT_NODE
+from fastagi.domain.contacts import PastContact
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, WaitingTask
 from fastagi.domain.turns import Turn
@@ -133,6 +135,20 @@ class Nodes:
         return any(
             other.dialer.may_dial(number_key) for other in self.all if other is not node
         )
+
+    def histories_elsewhere(self, node: Node) -> list[Settings]:
+        """Return the settings of other nodes that have a history."""
+        others = [other.all_queues() for other in self.all if other is not node]
+        return [settings for settings in others if settings.history.enabled]
+
+    def contacts_elsewhere(self, node: Node) -> list[PastContact]:
+        """Return the contacts that other nodes have seen."""
+        return [
+            contact
+            for other in self.all
+            if other is not node
+            for contact in other.call_tracker.contacts
+        ]
 
     def withdraw(self, number_key: str, why: Reason) -> None:
         """End attempts to reach a client, unless the client is on the line."""

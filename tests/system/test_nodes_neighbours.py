@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from unittest import mock
 
+import attrs
+
 from fastagi.config.queue_layers import AgentKeys, PreferredAgent
+from fastagi.config.sections import HistorySettings
 from fastagi.domain.turns import Fairness
 from fastagi.node.scheduler import Scheduler
 from tests.emulator.asterisk import FakeAsterisk
 from tests.emulator.manager import Header
 from tests.emulator.phones import Ringing
 from tests.emulator.scenarios import Answers
-from tests.harness.world import queue_settings, settings
+from tests.harness.world import ServiceProcess, queue_settings, settings
 from tests.system.harness import ALICE, ANSWERS, BOB, CAROL, NUMBER, TALKS_10S
 from tests.system.test_nodes import TwoNodesTestCase
 
@@ -266,3 +270,47 @@ class QueueLogTests(TwoNodesTestCase):
         self.berlin.thaw()
         self.world.run(100)
         self.assertIn("CALLBACKREQUEST", self.words(self.berlin))
+
+
+class HistoriesTests(TwoNodesTestCase):
+    """What clients did on both while the service was down."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logs: dict[str, Path] = {}
+        for pbx, name in ((self.asterisk, "default"), (self.berlin, "berlin")):
+            pbx.queue_log_file = self.logs[name] = self.world.directory / name
+            pbx.log_queue("NONE", "NONE", "NONE", "QUEUESTART", "")
+
+    def begin_with_histories(self, *names: str) -> ServiceProcess:
+        both = settings(queue_settings(), nodes=names)
+        nodes = [
+            node.model_copy(
+                update={"history": HistorySettings(queue_log=str(self.logs[node.name]))}
+            )
+            for node in both.nodes
+        ]
+        return self.world.begin(attrs.evolve(both, nodes=tuple(nodes)))
+
+    def test_client_missed_here_and_served_there_is_not_called(self) -> None:
+        for names in (("default", "berlin"), ("berlin", "default")):
+            with self.subTest(names=names):
+                process = self.begin_with_histories(*names)
+                self.world.run(5)
+                process.stop()
+                self.world.run_until(lambda: process.stopped)  # noqa: B023
+                self.world.run(1)
+                self.support.pause(ALICE, True)
+                self.miss()
+                self.miss("0305556666")
+                self.world.run(3)
+                self.call_in_berlin(talks_s=30)
+                self.world.run(60)
+                self.support.pause(ALICE, False)
+                self.begin_with_histories(*names)
+                self.world.run(60)
+                # The other client was not served.
+                (task,) = self.world.tasks()
+                self.assertEqual(task.number, "0305556666")
+                self.assertFalse(self.client.rung)
+                self.again()
