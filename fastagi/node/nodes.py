@@ -21,7 +21,6 @@ from twisted.logger import Logger
 
 from fastagi.agi.server import LongScript, Script
 from fastagi.config.sections import Settings
-from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.domain.contacts import PastContact
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, WaitingTask

@@ -19,7 +19,7 @@ from tests.emulator.phones import Ringing
 from tests.emulator.scenarios import Answers
 from tests.harness.world import ServiceProcess, queue_settings, settings
 from tests.system.harness import ALICE, ANSWERS, BOB, CAROL, NUMBER, TALKS_10S
-from tests.system.test_nodes import TwoNodesTestCase
+from tests.system.two_nodes import TwoNodes
 
 DAVE = "PJSIP/dave"
 EVE = "PJSIP/eve"
@@ -29,7 +29,7 @@ PREFERRED = PreferredAgent(enabled=True)
 CANNOT = Answers(after_s=2, key="3")
 
 
-class LeftToOthersTests(TwoNodesTestCase):
+class LeftToOthersTests(TwoNodes):
     """Tasks that one Asterisk leaves to another one with a free agent."""
 
     def count_passes(self) -> Counter[int]:
@@ -94,7 +94,7 @@ class LeftToOthersTests(TwoNodesTestCase):
         self.assertEqual(len(self.berlin_client.rung), 1)
 
 
-class PreferredAgentTests(TwoNodesTestCase):
+class PreferredAgentTests(TwoNodes):
     """The agent who talked to the client last is a member on one Asterisk."""
 
     def talks_to_bob(self, fairness: Fairness) -> None:
@@ -130,7 +130,7 @@ class PreferredAgentTests(TwoNodesTestCase):
                 self.again()
 
 
-class TrunkBetweenNodesTests(TwoNodesTestCase):
+class TrunkBetweenNodesTests(TwoNodes):
     """Clients are dialled from default through berlin, which has the provider."""
 
     def setUp(self) -> None:
@@ -209,7 +209,7 @@ class TrunkBetweenNodesTests(TwoNodesTestCase):
         self.assertFalse(self.client.rung)
 
 
-class QueueLogTests(TwoNodesTestCase):
+class QueueLogTests(TwoNodes):
     """What belongs to no attempt is written once, in whichever order the nodes are."""
 
     def begin_in_order(self, *names: str) -> None:
@@ -272,7 +272,7 @@ class QueueLogTests(TwoNodesTestCase):
         self.assertIn("CALLBACKREQUEST", self.words(self.berlin))
 
 
-class HistoriesTests(TwoNodesTestCase):
+class HistoriesTests(TwoNodes):
     """What clients did on both while the service was down."""
 
     def setUp(self) -> None:
