@@ -252,7 +252,7 @@ class Looker:
             background=former._background,
             settings=former._settings,
             owner=former._owner,
-            node=former._node,
+            nodes=former._nodes,
             task_states=former._task_states,
             outlook=former._outlook,
             sinks=former._sinks,
