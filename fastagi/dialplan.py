@@ -107,6 +107,8 @@ class Answer(StrEnum):
     BACK = "BACK"
     #: The request could not be stored; the caller goes back in line.
     ERROR = "ERROR"
+    #: The answer to every path but "request" and "choose": all other variables are set.
+    DONE = "DONE"
 
 
 class AgentSaid(StrEnum):

@@ -64,6 +64,8 @@ _WHY: Final = {
 _WAIT_IS_SAID: Final = frozenset(
     trigger for trigger, phrase in _WHY.items() if phrase is Phrase.ALL_BUSY
 )
+#: The last variable that is set: the dialplan asks no other address then.
+_DONE: Final = (Variable.STATUS, dialplan.Answer.DONE.value)
 #: READSTATUS of Read() if a key was pressed.
 _READ_OK: Final = "OK"
 
@@ -164,51 +166,36 @@ class AgiScripts:
     async def position(self, agi: AgiSession) -> None:
         """Set the position at which a caller who goes back in line belongs."""
         args = agi.request.args
-        if args and (joined_at := self._joined_at(agi.request, args[0])) is not None:
-            turn = Turn(joined_at, _priority(agi.request))
-            place = self._queue_monitor.queues.position_of(turn, args[0])
-            await agi.set_variable(Variable.POSITION, str(place))
+        joined_at = self._joined_at(agi.request, args[0]) if args else None
+        if joined_at is None:
+            await agi.set_variables(_DONE)
+            return
+        turn = Turn(joined_at, _priority(agi.request))
+        place = self._queue_monitor.queues.position_of(turn, args[0])
+        await agi.set_variables((Variable.POSITION, str(place)), _DONE)
 
     async def place(self, agi: AgiSession) -> None:
         """Set the place and the priority of a client who calls again.
 
         The client may have no open task in the queue, or one that waits for a chosen
-        time, or withhold the number: then nothing is set, and the caller joins at the
+        time, or withhold the number: then no place is set, and the caller joins at the
         end.
         """
+        queue = agi.request.args[0] if agi.request.args else ""
+        task = await self._task_with_a_place(agi, queue)
+        if task is None:
+            await agi.set_variables(_DONE)
+            return
         request = agi.request
-        queue = request.args[0] if request.args else ""
-        key = client_key(self._settings(), request.callerid)
-        limit_s = _STORE_LIMIT_S - agi.unread_s
-        if not key or is_withheld(request.callingpres) or limit_s <= 0:
-            return
-        asking = Deferred.fromCoroutine(self._task_of(key, limit_s))
-        try:
-            task = await asking.addTimeout(limit_s, self._clock.timers)
-        except (StoreUnavailable, TimeoutError) as error:
-            self._log.warn(
-                "it is not known in time whether a caller has a place in queue {queue}:"
-                " {error}",
-                queue=queue,
-                error=error or f"no answer of the database for {limit_s:.1f} s",
-                uniqueid=request.uniqueid,
-            )
-            return
-        if task is None or folded(task.queue) != folded(queue):
-            return
-        if task.waits_for_chosen_time(self._clock.now()):
-            # The place of the task is at a time to come.
-            return
-        if not self._queue_monitor.ready:
-            return
         queues = self._queue_monitor.queues
         priority = max(task.turn.priority, _priority(request))
         turn = Turn(task.turn.joined_at, priority)
         place = queues.position_of(turn, queue, without=self._placeholder_of(task.id))
         await agi.set_variables(
             (Variable.PRIORITY, str(priority)),
-            # Last: without it the dialplan uses no priority.
+            # After it: without the place the dialplan uses no priority.
             (Variable.PLACE, str(place)),
+            _DONE,
         )
         queues.keep_place(queue, request.uniqueid, turn.joined_at)
         queues.caller_priority(queue, request.uniqueid, priority)
@@ -222,6 +209,34 @@ class AgiScripts:
             uniqueid=request.uniqueid,
         )
 
+    async def _task_with_a_place(
+        self, agi: AgiSession, queue: str
+    ) -> CallbackTask | None:
+        """Return the open task of the caller if its place is in the queue now."""
+        request = agi.request
+        key = client_key(self._settings(), request.callerid)
+        limit_s = _STORE_LIMIT_S - agi.unread_s
+        if not key or is_withheld(request.callingpres) or limit_s <= 0:
+            return None
+        asking = Deferred.fromCoroutine(self._task_of(key, limit_s))
+        try:
+            task = await asking.addTimeout(limit_s, self._clock.timers)
+        except (StoreUnavailable, TimeoutError) as error:
+            self._log.warn(
+                "it is not known in time whether a caller has a place in queue {queue}:"
+                " {error}",
+                queue=queue,
+                error=error or f"no answer of the database for {limit_s:.1f} s",
+                uniqueid=request.uniqueid,
+            )
+            return None
+        if task is None or folded(task.queue) != folded(queue):
+            return None
+        if task.waits_for_chosen_time(self._clock.now()):
+            # The place of the task is at a time to come.
+            return None
+        return task if self._queue_monitor.ready else None
+
     async def offer(self, agi: AgiSession) -> None:
         """Set the prompts of the offer, if the caller is offered a callback."""
         request = agi.request
@@ -233,6 +248,7 @@ class AgiScripts:
             _STORE_LIMIT_S - agi.unread_s,
         )
         if offer is None:
+            await agi.set_variables(_DONE)
             return
         queue = self._settings().queue(offer.queue)
         answer_s = math.ceil(queue.offers.answer_time.total_seconds())
@@ -240,8 +256,9 @@ class AgiScripts:
         await agi.set_variables(
             (Variable.OFFER_TIME, str(answer_s)),
             (Variable.OFFER_KEYS, queue.offers.accept_keys),
-            # The prompts come last: without them the caller is not asked.
+            # After them: without the prompts the caller is not asked.
             (Variable.OFFER, "&".join(prompts)),
+            _DONE,
         )
 
     async def offered(self, agi: AgiSession) -> None:

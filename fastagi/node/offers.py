@@ -376,7 +376,8 @@ class Offers:
         """
         pressed = self._pressed.pop(uniqueid, None)
         if pressed is None:
-            return None
+            # Stored already if the dialplan asks again, because the answer was lost.
+            return self._open.get(uniqueid)
         now = self._clock.now()
         self._remember(pressed.key, now.timestamp())
         queue = self._settings().queues.get(pressed.queue)

@@ -126,6 +126,8 @@ class FakeAsterisk:
         #: Whether the manager is frozen, and the delay of bytes sent to it.
         self.frozen = False
         self.latency_s = 0.0
+        #: How many addresses CALLBACK_AGI has; all lead to the one below.
+        self.addresses = 1
         #: The address that AGI() connects to; a service listens there.
         self.agi = ServerEndpoint(net)
         self._numbers = 0

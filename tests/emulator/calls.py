@@ -756,6 +756,8 @@ class LiveCall:
         #: When the caller came back from the questions, and the channels ahead then.
         self.came_back: list[tuple[float, list[str]]] = []
         self._agi: AgiRun | None = None
+        #: The answer to the last request.
+        self._decision = ""
         self._agent: Ring | None = None
         self._variables: dict[str, str] = {}
         self._answers_offer = answers_offer
@@ -953,10 +955,21 @@ class LiveCall:
     # -- after the key -----------------------------------------------------
 
     def _ask(self, script: str, then: Callable[[], object], argument: str = "") -> None:
+        """Run the context callback-ask, or callback-choose."""
+        chooses = script == "choose"
+        addresses = 1 if chooses else self._pbx.addresses
+        until = self._pbx.now + AgiRun.LIMIT_S
+
         def ended() -> None:
+            nonlocal addresses
             self._agi = None
-            if not self.gone:
+            addresses -= 1
+            if self.gone:
+                return
+            if self._variables["CALLBACK_STATUS"] or not addresses:
                 then()
+            else:
+                ask((until - self._pbx.now) / addresses)
 
         arguments = (
             self._variables["CALLBACK_QUEUE"],
@@ -966,15 +979,21 @@ class LiveCall:
             argument or self._ability(script),
             *([self._pressed] if script in ("request", "choose") else []),
         )
-        self._agi = AgiRun(
-            self._pbx,
-            script,
-            arguments,
-            self._agi_headers(),
-            self._variables,
-            answers=self._answers if script == "choose" else (),
-        )
-        self._agi.start(ended)
+
+        def ask(limit_s: float) -> None:
+            self._variables["CALLBACK_STATUS"] = ""
+            self._agi = AgiRun(
+                self._pbx,
+                script,
+                arguments,
+                self._agi_headers(),
+                self._variables,
+                limit_s=limit_s,
+                answers=self._answers if chooses else (),
+            )
+            self._agi.start(ended)
+
+        ask(AgiRun.CHOOSE_LIMIT_S if chooses else AgiRun.LIMIT_S / addresses)
 
     def _ability(self, script: str) -> str:
         asks = script in ("request", "choose")
@@ -1043,7 +1062,8 @@ class LiveCall:
         self._play("callback-queue/noted", lambda: self._end(NORMAL))
 
     def _go_back(self) -> None:
-        if self._variables["CALLBACK_STATUS"]:
+        self._decision = self._variables["CALLBACK_STATUS"]
+        if self._decision:
             self._ask("position", self._rejoin)
         else:
             self._rejoin()
@@ -1051,7 +1071,7 @@ class LiveCall:
     def _rejoin(self) -> None:
         position = self._variables["CALLBACK_POSITION"]
         self._join(int(position) if position.isdigit() else None)
-        if self._variables["CALLBACK_STATUS"] == "BACK":
+        if self._decision == "BACK":
             assert self.visit is not None
             ahead = [
                 visit.channel.uniqueid
@@ -1101,11 +1121,13 @@ class AgiRun:
         arguments: tuple[str, ...],
         headers: dict[str, str],
         variables: dict[str, str],
+        *,
+        limit_s: float,
         answers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._pbx = pbx
         self._variables = variables
-        self._limit_s = self.CHOOSE_LIMIT_S if script == "choose" else self.LIMIT_S
+        self._limit_s = limit_s
         self.channel = AsteriskAgi(
             f"{pbx.agi_node}/{script}" if pbx.agi_node else script,
             arguments,

@@ -39,6 +39,12 @@ class RequestTestCase(ServiceTestCase):
         self.world.run(10)
         return first, ours, last
 
+    def press_and_wait(self, wait_s: float = 5.0) -> LiveCall:
+        _, ours, _ = self.three_in_line()
+        ours.press()
+        self.world.run(wait_s)
+        return ours
+
     def assert_back_in_line(self, call: LiveCall, prompt: str) -> None:
         """Check that the caller heard this, and waits at the same place as before."""
         self.assertEqual(call.heard, [prompt])
@@ -211,12 +217,6 @@ class RefusedTests(RequestTestCase):
 
 class FailedTests(RequestTestCase):
     """The request cannot be stored: nothing is promised, nothing is lost."""
-
-    def press_and_wait(self, wait_s: float = 5.0) -> LiveCall:
-        _, ours, _ = self.three_in_line()
-        ours.press()
-        self.world.run(wait_s)
-        return ours
 
     def test_a_queue_that_is_not_in_the_settings(self) -> None:
         self.begin(queue_settings("sales"))
@@ -435,6 +435,114 @@ class FailedTests(RequestTestCase):
     def test_who_hangs_up_before_an_unheard_commit_is_not_taken_back(self) -> None:
         self.hang_up_after(0.3, unheard=True)
         self.assert_status("pending", "the client pressed the key")
+
+
+class SeveralAddressesTests(RequestTestCase):
+    """The dialplan asks the same service again, at its second address."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asterisk.addresses = 2
+
+    def assert_promised(self, call: LiveCall) -> None:
+        """Check that the caller was promised the one callback there is."""
+        self.assertEqual(call.heard, [ACCEPTED])
+        self.assertTrue(call.gone)
+        self.assertEqual(len(self.world.tasks()), 1)
+        moves = [event.move.value for event in self.world.history()]
+        self.assertEqual(moves, ["create"])
+        self.assert_status("pending")
+
+    def test_answer_of_the_first_address_is_lost(self) -> None:
+        process = self.begin()
+        _, ours, _ = self.three_in_line()
+        process.at("after COMMIT of add", lambda: self.asterisk.agi_runs[-1].cut())
+        ours.press()
+        self.world.run(10)
+        self.assert_promised(ours)
+        self.assertEqual(process.service.node.promises._unanswered, {})
+        self.assertEqual(process.service.node.promises._asked, {})
+
+    def test_answer_of_the_first_address_does_not_come(self) -> None:
+        process = self.begin()
+        _, ours, _ = self.three_in_line()
+        process.at("after COMMIT of add", lambda: self.asterisk.agi_runs[-1].stall(20))
+        ours.press()
+        self.world.run(30)
+        self.assert_promised(ours)
+
+    def press_while_the_commit_takes(self, seconds: float) -> LiveCall:
+        """Press 1; each address has half a second, the service 0.8 s for each."""
+        process = self.begin()
+        process.database.takes_s = lambda name: seconds if name == "add" else 0.0
+        ours = self.press_and_wait(10)
+        self.assertEqual(process.service.node.promises._asked, {})
+        self.assertEqual(process.service.node.promises._unanswered, {})
+        return ours
+
+    def test_commit_comes_while_the_second_address_is_asked(self) -> None:
+        self.assert_promised(self.press_while_the_commit_takes(0.6))
+
+    def test_commit_comes_when_it_is_too_late_only_for_the_first(self) -> None:
+        self.assert_promised(self.press_while_the_commit_takes(0.9))
+
+    def assert_taken_back_once(self, call: LiveCall) -> None:
+        """Check that the caller waits again, and that there will be no callback."""
+        self.assert_back_in_line(call, HOLD_ON)
+        self.assert_status("cancelled", "the caller")
+        moves = [event.move.value for event in self.world.history()]
+        self.assertEqual(moves, ["create", "take_back"])
+
+    def test_commit_comes_when_the_dialplan_does_not_wait_any_more(self) -> None:
+        self.assert_taken_back_once(self.press_while_the_commit_takes(1.1))
+
+    def test_commit_comes_when_it_is_too_late_for_both(self) -> None:
+        self.assert_taken_back_once(self.press_while_the_commit_takes(1.4))
+
+    def test_caller_presses_again_before_the_late_commit(self) -> None:
+        process = self.begin()
+        process.database.takes_s = lambda name: 8.0 if name == "add" else 0.0
+        ours = self.press_and_wait(7.8)
+        self.assertTrue(ours.waiting)
+        ours.press()
+        self.world.run(10)
+        self.assertEqual(ours.heard, [HOLD_ON, ACCEPTED])
+        self.assertTrue(ours.gone)
+        self.assert_status("pending")
+        self.assertEqual(process.service.node.promises._asked, {})
+
+    def test_commit_nobody_heard_of_is_taken_back(self) -> None:
+        process = self.begin()
+        process.database.unheard = {"add"}
+        process.database.takes_s = lambda name: 0.7 if name == "add" else 0.0
+        _, ours, _ = self.three_in_line()
+        ours.press()
+        self.world.run(10)
+        self.assert_back_in_line(ours, HOLD_ON)
+        self.assert_status("cancelled", "the caller could not be told in time")
+
+    def test_caller_hangs_up_while_the_second_address_is_asked(self) -> None:
+        process = self.begin()
+        process.database.takes_s = lambda name: 0.9 if name == "add" else 0.0
+        _, ours, _ = self.three_in_line()
+        ours.press()
+        self.world.run(0.7)
+        ours.hang_up()
+        self.world.run(10)
+        self.assert_status("pending")
+        self.assertEqual(len(self.world.tasks()), 1)
+
+    def test_caller_who_is_not_called_is_refused_by_the_first(self) -> None:
+        self.begin()
+        first = self.call("0301111111")
+        self.world.run(10)
+        ours = self.call("anonymous")
+        self.world.run(10)
+        ours.press()
+        self.world.run(10)
+        self.assert_back_in_line(ours, CANNOT_CALL)
+        self.assertEqual(len(self.asterisk.agi_runs), 2)
+        self.assertTrue(first.waiting)
 
 
 class BackInLineTests(RequestTestCase):

@@ -16,7 +16,10 @@ CODE = "\n".join(
 ITS_OWN = {
     "CALLBACK_AGENT_PROMPTS",
     "CALLBACK_AGENT_SAID",
+    "CALLBACK_ADDRESS",
+    "CALLBACK_ADDRESSES",
     "CALLBACK_AGI",
+    "CALLBACK_AGI_ANSWERED",
     "CALLBACK_ALERT_STATUS",
     "CALLBACK_ANSWER",
     "CALLBACK_ANSWERED_AT",
@@ -25,6 +28,7 @@ ITS_OWN = {
     "CALLBACK_ARGS_TIMEOUT",
     "CALLBACK_ASKED_AT",
     "CALLBACK_ASKED",
+    "CALLBACK_ASK_UNTIL",
     "CALLBACK_CALLS",
     "CALLBACK_CHOOSES",
     "CALLBACK_CLIENT_ASKED",
@@ -44,6 +48,7 @@ ITS_OWN = {
     "CALLBACK_QUEUE_ARGS",
     "CALLBACK_QUEUE_TIMEOUT",
     "CALLBACK_RETURN",
+    "CALLBACK_SHARE",
     "CALLBACK_SIP",
     "CALLBACK_PRESSED",
     "CALLBACK_TALK_MS",
@@ -106,7 +111,7 @@ def test_everything_that_comes_of_asking_a_client_is_known_to_the_service() -> N
 
 def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:
     asked = set(re.findall(r"Gosub\(callback-ask,s,1\((\w+)[,)]", CODE))
-    asked |= set(re.findall(r"AGI\(\$\{CALLBACK_AGI\}/(\w+),", CODE))
+    asked |= set(re.findall(r"AGI\(\$\{CALLBACK_ADDRESS\}/(\w+),", CODE))
     assert asked == {path.value for path in dialplan.Path}
 
 
