@@ -48,10 +48,16 @@ CONTEXTS: Final = (
 )
 #: Asterisk's error for a context that does not exist, in lower case.
 NO_CONTEXT: Final = "did not find context"
+#: Where the service's address is written, in findings.
+_AGI_NAME: Final = "CALLBACK_AGI in the dialplan"
 #: The address of the service in the dialplan if CALLBACK_AGI is not set.
 _DEFAULT_AGI: Final = "agi://127.0.0.1:4573"
 _AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(/.*)?")
 _AGI_PORT: Final = 4573
+#: Between the addresses in CALLBACK_AGI.
+_AGI_SEPARATOR: Final = "&"
+#: More addresses than these have less than a quarter of a second each.
+_MOST_ADDRESSES: Final = 4
 _RELOAD: Final = "sudo asterisk -rx 'dialplan reload'"
 #: Takes line breaks out of a caller's number, before Queue() writes it into queue_log.
 #: Keeps the signs of SIP and telephone addresses: without them ``4930123@10.0.0.5``
@@ -393,45 +399,109 @@ def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
 def _check_address(
     link: ManagerLink, fastagi: FastAgiSettings, node: str, notes: Notes
 ) -> None:
-    """Compare the service's address in the dialplan with where it listens."""
-    where = "CALLBACK_AGI in the dialplan"
+    """Compare the service's addresses in the dialplan with where it listens."""
     given = link.ask(actions.get_var("CALLBACK_AGI")).get("Value")
-    url = given or _DEFAULT_AGI
+    addresses = (given or _DEFAULT_AGI).split(_AGI_SEPARATOR)
     own = f"agi://{_host(fastagi.listen)}:{fastagi.port}" + (f"/{node}" if node else "")
-    remedy = (
-        f"write under [globals] in extensions.conf: CALLBACK_AGI = {own}; then run:"
-        f" {_RELOAD}"
-    )
+    if len(addresses) == 1:
+        _check_one_address(addresses[0], own, fastagi, node, notes)
+    else:
+        _check_addresses(addresses, own, fastagi, node, notes)
+
+
+def _check_one_address(
+    url: str, own: str, fastagi: FastAgiSettings, node: str, notes: Notes
+) -> None:
+    remedy = _write_addresses(own)
     found = _AGI_URL.fullmatch(url)
     if found is None:
-        notes.fault(where, f"{url} is no address of a FastAGI server", remedy)
+        if url.count("agi://") > 1:
+            remedy = (
+                f'write "{_AGI_SEPARATOR}" between the addresses, without blanks; then'
+                f" run: {_RELOAD}"
+            )
+        notes.fault(_AGI_NAME, f"{url} is no address of a FastAGI server", remedy)
         return
-    host, port = found[1].strip("[]"), int(found[2] or _AGI_PORT)
-    path = found[3] or ""
-    if path.endswith("/"):
-        notes.fault(
-            where,
-            f"it is {url}, and with / at the end every request is refused",
-            remedy,
-        )
+    if wrong := _why_wrong_path(found[3] or "", node):
+        notes.fault(_AGI_NAME, f"it is {url}, {wrong}", remedy)
         return
-    if node and path != f"/{node}":
-        notes.fault(
-            where,
-            f"it is {url}, which does not end with the name of this node: /{node}",
-            remedy,
-        )
-        return
+    host, port = _host_and_port(found)
     if port != fastagi.port:
         notes.fault(
-            where,
+            _AGI_NAME,
             f"it is {url}, and fastagi.port is {fastagi.port}",
             remedy,
         )
     elif _differs(host, fastagi.listen):
         notes.fault(
-            where, f"it is {url}, and fastagi.listen is {fastagi.listen}", remedy
+            _AGI_NAME, f"it is {url}, and fastagi.listen is {fastagi.listen}", remedy
         )
+
+
+def _check_addresses(
+    addresses: list[str], own: str, fastagi: FastAgiSettings, node: str, notes: Notes
+) -> None:
+    """Check a list of addresses; one of them must be where this service listens."""
+    found = {url: _AGI_URL.fullmatch(url) for url in addresses}
+    bad = [url for url, match in found.items() if match is None]
+    for url in bad:
+        notes.fault(
+            _AGI_NAME,
+            f"{url!r} in the list is no address of a FastAGI server",
+            f'write only addresses such as {own}, with "{_AGI_SEPARATOR}" between them'
+            f" and no blanks; then run: {_RELOAD}",
+        )
+    for url, match in found.items():
+        if match is not None and (wrong := _why_wrong_path(match[3] or "", node)):
+            notes.fault(
+                _AGI_NAME,
+                f"{url} is in the list, {wrong}",
+                f"write each address like {own}; then run: {_RELOAD}",
+            )
+    places = [_host_and_port(match) for match in found.values() if match is not None]
+    if not bad and not any(
+        port == fastagi.port and not _differs(host, fastagi.listen)
+        for host, port in places
+    ):
+        notes.fault(
+            _AGI_NAME,
+            f"none of its addresses is the one at which this service listens: {own}",
+            _write_addresses(own, *addresses[1:]),
+        )
+    if len(found) < len(addresses) or len(set(places)) < len(places):
+        notes.warn(
+            _AGI_NAME,
+            "an address is in the list twice, so each has a smaller share of the second"
+            " in which the service must answer",
+            f"write each address once; then run: {_RELOAD}",
+        )
+    if len(addresses) > _MOST_ADDRESSES:
+        notes.warn(
+            _AGI_NAME,
+            f"it has {len(addresses)} addresses, and each has an equal share of the one"
+            " second in which the service must answer; under load it may need more",
+            f"write at most {_MOST_ADDRESSES} addresses; then run: {_RELOAD}",
+        )
+
+
+def _why_wrong_path(path: str, node: str) -> str:
+    """Return what is wrong with the path of an address; empty: nothing."""
+    if path.endswith("/"):
+        return "and with / at the end every request is refused"
+    if node and path != f"/{node}":
+        return f"which does not end with the name of this node: /{node}"
+    return ""
+
+
+def _write_addresses(*addresses: str) -> str:
+    return (
+        "write under [globals] in extensions.conf: CALLBACK_AGI ="
+        f" {_AGI_SEPARATOR.join(addresses)}; then run: {_RELOAD}"
+    )
+
+
+def _host_and_port(found: re.Match[str]) -> tuple[str, int]:
+    return found[1].strip("[]"), int(found[2] or _AGI_PORT)
 
 
 def _host(listen: str) -> str:

@@ -713,6 +713,55 @@ class TestDialplan:
         else:
             assert told(notes) == ["ok"]
 
+    @pytest.mark.parametrize(
+        ("agi", "words"),
+        [
+            ("agi://127.0.0.1:4573&agi://10.0.0.6:4573", ()),
+            ("agi://10.0.0.6&agi://127.0.0.1", ()),
+            ("agi://10.0.0.6:4574&agi://pbx.example.com", ()),
+            ("agi://10.0.0.6/berlin&agi://127.0.0.1/berlin", ()),
+            ("agi://[2001:db8::6]:4573&agi://127.0.0.1", ()),
+            (
+                "agi://10.0.0.5:4573&agi://10.0.0.6:4573",
+                ("fault: CALLBACK_AGI in the dialplan: none of its addresses is the",),
+            ),
+            (
+                "agi://127.0.0.1:4574&agi://10.0.0.6:4573",
+                ("fault: CALLBACK_AGI in the dialplan: none of its addresses is the",),
+            ),
+            (
+                "agi://127.0.0.1:4573 & agi://10.0.0.6:4573",
+                (
+                    "'agi://127.0.0.1:4573 ' in the list is no address of a FastAGI",
+                    "' agi://10.0.0.6:4573' in the list is no address of a FastAGI",
+                ),
+            ),
+            ("agi://127.0.0.1:4573&", ("'' in the list is no address of a FastAGI",)),
+            (
+                "agi://127.0.0.1:4573,agi://10.0.0.6:4573",
+                ('FastAGI server - write "&" between the addresses, without blanks',),
+            ),
+            (
+                "agi://127.0.0.1:4573&agi://127.0.0.1",
+                ("warning: CALLBACK_AGI in the dialplan: an address is in the list",),
+            ),
+            (
+                "&".join(f"agi://127.0.0.{number}:4573" for number in range(1, 6)),
+                ("it has 5 addresses, and each has an equal share of the one second",),
+            ),
+        ],
+    )
+    def test_several_addresses(
+        self, tmp_path: Path, agi: str, words: tuple[str, ...]
+    ) -> None:
+        texts = told(self._check(settings(tmp_path), _contexts(_loaded(), agi)))
+        if not words:
+            assert texts == ["ok"]
+            return
+        assert len(texts) == len(words), texts
+        for text, word in zip(texts, words, strict=True):
+            assert word in text
+
     def test_port_in_the_settings_that_the_dialplan_does_not_know(
         self, tmp_path: Path
     ) -> None:
