@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -186,6 +187,26 @@ def test_connection_that_breaks_after_the_answer_is_no_reason_to_ask_again(
     hung_up_by_asterisk(caller, 20)
     assert asked(lab, lab.asterisk.ports.agi) == []
     assert only_task(service)["status"] == "pending"
+
+
+def test_address_that_answers_no_connection_costs_one_caller_two_seconds(
+    lab: Lab, addresses: Addresses
+) -> None:
+    """As if its machine were off: AGI() itself gives up connecting."""
+    lab.service(SPOKEN)
+    spare = lab.asterisk.ports.spare
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", spare))
+        full.listen(0)
+        # The kernel answers no further connection.
+        stack.enter_context(socket.create_connection(("127.0.0.1", spare)))
+        pause(lab, "support")
+        lab.caller("support", Press("1"), number=CLIENT)
+        assert 2 * SECOND < accepted(lab) < 3 * SECOND
+        lab.caller("support", Press("1"), number=SECOND_CLIENT)
+        assert accepted(lab, SECOND_CLIENT) < SECOND
+    no_complaints(lab)
 
 
 @pytest.mark.parametrize("dies", [None, says_nothing], ids=["refuses", "silent"])
