@@ -96,6 +96,8 @@ class Nodes:
         self._holders: dict[str, Node] = {}
         #: When tasks in line were left to another Asterisk, by id and the steady clock.
         self._left: dict[int, float] = {}
+        #: What the others looked at last, by the name of the node.
+        self._agents: dict[str, dict[str, object]] = {}
 
     def add(self, node: Node) -> None:
         """Add a node; the first one is that of what concerns no single node."""
@@ -175,7 +177,14 @@ class Nodes:
             node.events_are_stored()
 
     def agents_changed(self, node: Node) -> None:
-        """The others may have to put in line what this one can not take any more."""
+        """The others may have to put in line what this one can not take any more.
+
+        They need not look if nothing has changed that they look at.
+        """
+        agents = node.scheduler.agents_for_others()
+        if self._agents.get(node.name) == agents:
+            return
+        self._agents[node.name] = agents
         for other in self.all:
             if other is not node:
                 other.scheduler.wake()
@@ -186,12 +195,16 @@ class Nodes:
             if other is not node:
                 other.scheduler.others_have_looked()
 
-    def look_first(self, scheduler: Scheduler, queue: str) -> bool:
-        """Whether another node has a free agent for a queue and looks for due tasks."""
-        return any(
-            other.scheduler.is_about_to_look and other.scheduler.has_agent_for(queue)
-            for other in self._of_queue(queue)
-            if other.scheduler is not scheduler
+    def look_first(
+        self, scheduler: Scheduler, queues: frozenset[str]
+    ) -> frozenset[str]:
+        """Return the queues for which another node has a free agent, and is to look."""
+        return frozenset[str]().union(
+            *(
+                other.scheduler.last_turns(queues)
+                for other in self.all
+                if other.scheduler is not scheduler and other.scheduler.is_about_to_look
+            )
         )
 
     def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
@@ -202,7 +215,7 @@ class Nodes:
         now = self._clock.steady()
         self._left = {i: at for i, at in self._left.items() if at + _STAYS_S > now}
         if task.id in self._left or not any(
-            other.scheduler.has_agent_for(task.queue, task)
+            other.scheduler.has_agent_for(task)
             for other in self._of_queue(task.queue)
             if other.scheduler is not scheduler
         ):

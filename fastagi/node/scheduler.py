@@ -84,8 +84,10 @@ class _Kinds:
 class Others(Protocol):
     """The schedulers of the other Asterisks."""
 
-    def look_first(self, scheduler: Scheduler, queue: str) -> bool:
-        """Whether another one has a free agent for a queue and looks for due tasks."""
+    def look_first(
+        self, scheduler: Scheduler, queues: frozenset[str]
+    ) -> frozenset[str]:
+        """Return the queues for which another one has a free agent, and is to look."""
 
     def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
         """Whether another one would begin a task at once, for a free agent."""
@@ -293,26 +295,49 @@ class Scheduler:
         )
         return self._will_look or (worker.ready and looks)
 
-    def has_agent_for(self, name: str, task: CallbackTask | None = None) -> bool:
-        """Whether a due task would be begun here now, for a free agent.
+    def has_agent_for(self, task: CallbackTask) -> bool:
+        """Whether a due task would be begun here now, for a free agent."""
+        queue, now = self._settings().queues.get(task.queue), self._clock.epoch_s()
+        if queue is None or self._is_passed_over(task, self._target_of(queue), now):
+            return False
+        last = self.last_turns([task.queue]).get(task.queue)
+        return last is not None and task.turn <= last
 
-        Args:
-            name: its queue.
-            task: the task; None: any task.
+    def last_turns(self, names: Collection[str]) -> dict[str, Turn]:
+        """Return the queues of which a task would be begun here now, for a free agent.
+
+        For each the latest turn that such a task may have.
         """
-        queue, now = self._settings().queues.get(name), self._clock.epoch_s()
-        if queue is None or self._why_no_calls() or self._why_closed(queue, now):
-            return False
-        target = self._target_of(queue)
-        if task is not None and self._is_passed_over(task, target, now):
-            return False
+        settings, now = self._settings().queues, self._clock.epoch_s()
+        queues = [settings[name] for name in names if name in settings]
+        if not queues or self._why_no_calls() is not None:
+            return {}
         capacity = self._capacity(self._targets(), now)
-        if not capacity.can_take(folded(target.key)):
-            return False
-        if self._is_put_in_line(queue, self._queues_with_clients_first(capacity)):
-            last = self._line_or_why_not(target)
-            return isinstance(last, Turn) and (task is None or task.turn <= last)
-        return True
+        clients_first = self._queues_with_clients_first(capacity)
+        targets = {target.key: target for target in self._targets()}
+        found: dict[str, Turn] = {}
+        for queue in queues:
+            key = target_key(queue)
+            if not capacity.can_take(folded(key)) or self._why_closed(queue, now):
+                continue
+            last: Turn | Reason = ANY_TURN
+            if self._is_put_in_line(queue, clients_first):
+                last = self._line_or_why_not(targets[key])
+            if isinstance(last, Turn):
+                found[queue.name] = last
+        return found
+
+    def agents_for_others(self) -> dict[str, object]:
+        """Return what others look at when they leave tasks here, by queue."""
+        queues, now = self._settings().queues, self._clock.epoch_s()
+        last = self.last_turns(queues)
+        found: dict[str, object] = {}
+        for target in self._targets() if self._why_no_calls() is None else ():
+            free = self._free(target.key, target.wrapuptime_s, now)
+            logged_in = self._queue_monitor.queues.who_is_logged_in(target.key)
+            for name in target.queues:
+                found[name] = last.get(name), free, logged_in
+        return found
 
     def _is_passed_over(self, task: CallbackTask, target: Target, now: float) -> bool:
         """Whether a task was passed over for each agent who is free now."""
@@ -524,13 +549,17 @@ class Scheduler:
         self._update_placeholders(now)
         if self._why_no_calls() is not None:
             return self._next_change(targets, now)
-        if self._kinds().auto:
-            self._update_clients_first(self._capacity(targets, now))
+        at_first: Capacity | None = None
+        if self._kinds().auto or self._others is not None:
+            at_first = self._capacity(targets, now)
+            self._update_clients_first(at_first)
         in_line = self._callable(now, in_line=True)
         self.leaves_to_others = False
+        if at_first is not None:
+            in_line -= self._left_to_others(targets, in_line, at_first)
         for target in targets:
             self._make_way(target)
-            queues = self._not_left_to_others(target, target.queues & in_line)
+            queues = target.queues & in_line
             if queues and not await self._put_in_line(target, queues):
                 return self._next_change(targets, self._clock.epoch_s())
         now = self._clock.epoch_s()
@@ -938,26 +967,26 @@ class Scheduler:
         # The last place is for a live caller, unless the client is next.
         return min([last, *live])
 
-    def _not_left_to_others(
-        self, target: Target, queues: frozenset[str]
+    def _left_to_others(
+        self, targets: list[Target], in_line: frozenset[str], capacity: Capacity
     ) -> frozenset[str]:
-        """Return the queues whose tasks may be put in line here.
+        """Return the queues whose tasks are not put in line here yet.
 
         If no agent is free here, others with a free agent look first; what they leave
         is put in line here.
         """
-        if self._others is None or not queues or self._has_free_agent(target):
-            return queues
-        left = {name for name in queues if self._others.look_first(self, name)}
-        if left:
-            self.leaves_to_others = True
-            # It was found for other queues.
-            self._nothing_due.pop(folded(target.key), None)
-        return queues - left
-
-    def _has_free_agent(self, target: Target) -> bool:
-        capacity = self._capacity(self._targets(), self._clock.epoch_s())
-        return capacity.can_take(folded(target.key))
+        if self._others is None:
+            return frozenset()
+        of = {target.key: target.queues & in_line for target in targets}
+        busy = [key for key in of if of[key] and not capacity.can_take(folded(key))]
+        queues = frozenset[str]().union(*(of[key] for key in busy))
+        left = self._others.look_first(self, queues) if queues else frozenset[str]()
+        self.leaves_to_others = bool(left)
+        for key in busy:
+            if of[key] & left:
+                # It was found for other queues.
+                self._nothing_due.pop(folded(key), None)
+        return left
 
     def _leave_to_others(self, target: Target) -> None:
         """Withdraw the first placeholder if an agent is free for it elsewhere only."""

@@ -314,3 +314,41 @@ class HistoriesTests(TwoNodes):
                 self.assertEqual(task.number, "0305556666")
                 self.assertFalse(self.client.rung)
                 self.again()
+
+
+class ManyQueuesTests(TwoNodes):
+    """Both have many queues in common, and agents of their own in each."""
+
+    def test_work_for_an_event_does_not_grow_with_the_square_of_the_queues(
+        self,
+    ) -> None:
+        names = [f"q{index}" for index in range(20)]
+        for name in names:
+            self.asterisk.add_queue(name, [f"PJSIP/here-{name}"])
+            self.berlin.add_queue(name, [f"PJSIP/there-{name}"])
+            self.asterisk.queues[name].pause(f"PJSIP/here-{name}", True)
+        queues = [queue_settings(name) for name in names]
+        self.world.begin(settings(*queues, nodes=("default", "berlin")))
+        self.world.run(5)
+        counted = mock.patch.object(
+            Scheduler, "_capacity", autospec=True, side_effect=Scheduler._capacity
+        )
+        with counted as capacity:
+            for index in range(20):
+                paused = bool(index % 2)
+                self.asterisk.queues["q1"].pause("PJSIP/here-q1", paused)
+                self.world.settle()
+        self.assertGreater(capacity.call_count, 20)
+        self.assertLess(capacity.call_count, 20 * 12)
+
+    def test_other_asterisk_does_not_look_again_if_no_agent_has_changed(self) -> None:
+        self.begin_both()
+        self.talk_to_alice()
+        berlin = self.world.processes[-1].service.nodes.all[1].scheduler
+        with mock.patch.object(berlin, "wake", wraps=berlin.wake) as wake:
+            self.call("0305556666")
+            self.world.settle()
+            self.assertEqual(wake.call_count, 0)
+            self.support.pause(ALICE, True)
+            self.world.settle()
+            self.assertGreater(wake.call_count, 0)
