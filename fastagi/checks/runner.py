@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 
 from fastagi.checks.asterisk_machine import AsteriskMachine
@@ -15,6 +15,7 @@ from fastagi.checks.files import check_program, check_settings_file
 from fastagi.checks.finding import Finding, Notes
 from fastagi.checks.history import check_history
 from fastagi.checks.hours import check_hours, have_hours
+from fastagi.checks.interfaces import check_interfaces, interfaces_of
 from fastagi.checks.link import LinkFailed, ManagerLink
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.modules import check_modules, need_modules
@@ -86,16 +87,19 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
         ),
     )
     names: dict[str, str | NotTold | None] = {}
+    agents: dict[str, Mapping[str, Collection[str]]] = {}
     for node in settings.all_nodes:
         here = settings.of_node(node)
         is_one_of_several = len(settings.all_nodes) > 1
         name = node.name if is_one_of_several else ""
-        for notes in _of_node(here, AsteriskMachine(here), user, name, names):
+        machine_there = AsteriskMachine(here)
+        for notes in _of_node(here, machine_there, user, name, names, agents):
             if is_one_of_several:
                 notes.say_of(name)
             yield notes
     if len(names) > 1:
         yield _area("nodes", lambda: check_nodes(names))
+        yield _area("nodes", lambda: check_interfaces(agents))
         yield from _look_at_hours(settings)
     yield _area(
         "FastAGI",
@@ -121,6 +125,7 @@ def _of_node(
     user: User,
     name: str,
     names: dict[str, str | NotTold | None],
+    agents: dict[str, Mapping[str, Collection[str]]],
 ) -> Iterator[Notes]:
     """Check one Asterisk.
 
@@ -130,6 +135,7 @@ def _of_node(
         user: the user of the service.
         name: its node, if there are several.
         names: receives its systemname.
+        agents: receives the interfaces of its queues.
     """
     names[name] = None
     try:
@@ -144,6 +150,7 @@ def _of_node(
             yield from _look_at_asterisk(link, settings, machine, name)
             if name:
                 names[name] = system_name(link)
+                agents[name] = interfaces_of(link, settings)
     yield _area("history", lambda: check_history(settings, machine, user))
     yield _area("sounds", lambda: check_sounds(settings, machine))
 
