@@ -15,6 +15,7 @@ import http.client
 import json
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 _TIMEOUT_S = 8.0
@@ -61,13 +62,20 @@ def _check_service(path: str, *, alive: bool) -> None:
     if alive:
         return
     links = answer.get("nodes") or [answer["asterisk"]]
-    for link in links:
-        if link["connected"] and not link.get("error"):
-            continue
-        error = link.get("error") or "not connected to Asterisk"
-        raise _Unhealthy(f"{link['name']}: {error}" if len(links) > 1 else error)
+    errors = [_why_not(link, several=len(links) > 1) for link in links]
+    # With several Asterisks, a restart of the service helps none that is down.
+    if all(errors):
+        raise _Unhealthy("; ".join(errors))
     if answer["database"] != "ok":
         raise _Unhealthy(answer["database"])
+
+
+def _why_not(link: Mapping[str, Any], *, several: bool) -> str:
+    """Return why an Asterisk can not be used; empty: it can."""
+    if link["connected"] and not link.get("error"):
+        return ""
+    error = link.get("error") or "not connected to Asterisk"
+    return f"{link['name']}: {error}" if several else str(error)
 
 
 def _check_web(port: int, *, alive: bool) -> None:
