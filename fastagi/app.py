@@ -222,7 +222,7 @@ class CallbackService:
                 clock=clock, settings=self.settings, opening_state=opening_state
             ),
             outlook=nodes.outlook,
-            sinks=[node.queue_log_sink.name for node in nodes.all],
+            sinks=[sink.name for node in nodes.all for sink in node.queue_log_sinks],
         )
         numbers = NumberCommands(
             store=store,

@@ -286,7 +286,6 @@ class Node:
             self.queue_log_sinks = [new_sink(part=name, takes=lambda of: of == name)]
             if neighbours.is_first(self):
                 self.queue_log_sinks.append(new_sink(takes=neighbours.is_unknown))
-        self.queue_log_sink = self.queue_log_sinks[-1]
         self._queue_logs = [
             Outbox(
                 sink,
