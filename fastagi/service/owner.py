@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Listeners
 from fastagi.store.errors import LeaseLost, StoreUnavailable
-from fastagi.store.leases import RENEW_S, Lease
+from fastagi.store.leases import Lease
 from fastagi.store.store import TaskStore
 
 #: Pause between two tries to renew a lease that has run out, in seconds.
@@ -41,6 +41,9 @@ class Owner:
         self._background = background
         self._on_lost = on_lost
         self.is_lost = False
+        node = lease.held.node
+        #: What the lease is for, for the log.
+        self._what = f"the Asterisk {node}" if node else "the database"
         #: Called when a lease that had run out is renewed: calls may be placed again.
         self.renewed: Listeners[[]] = Listeners("a renewal of the lease")
         self._is_renewing = False
@@ -67,8 +70,8 @@ class Owner:
         if not self._is_renewing:
             self._is_renewing = True
             self._log.warn(
-                "the lease of the database has run out; no call is placed until it is"
-                " renewed"
+                "the lease of {what} has run out; no call is placed until it is renewed",
+                what=self._what,
             )
             self._background.start("renewing the lease", self._renew_at_once())
         return False
@@ -82,7 +85,7 @@ class Owner:
 
     async def _renew_regularly(self) -> None:
         while not self.is_lost:
-            await self._background.pause(RENEW_S)
+            await self._background.pause(self.lease.held.renew_s)
             await self._renew()
 
     async def _renew(self) -> bool:

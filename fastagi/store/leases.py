@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The lease on a database: only one service at a time may run on it.
+"""The leases on a database: which process runs the service, which holds an Asterisk.
+
+There is one lease for the whole service, so only one process at a time may run it. If
+the settings name the process (`instance.name`), it has a lease with that name instead,
+and one for each Asterisk that it holds (:mod:`fastagi.store.node_leases`).
 
 With SQLite the service holds a lock on a file beside the database as long as it lives;
 the row only says who holds it. On PostgreSQL a lock would end with a lost connection,
@@ -38,6 +42,10 @@ RENEW_S: Final = 4.0
 #: A holder trusts its lease this much shorter, in seconds, so that a call that it has
 #: just originated begins before another process can hold the lease.
 _MARGIN_S: Final = 3.0
+#: The same of the lease on an Asterisk: another instance is to take over soon.
+NODE_LENGTH_S: Final = 6.0
+NODE_RENEW_S: Final = 2.0
+_NODE_MARGIN_S: Final = 2.0
 #: How much longer than the lease to wait for its end, in seconds.
 _PATIENCE_S: Final = 2.0
 #: Interval of looks at a lease that is about to expire, in seconds.
@@ -46,19 +54,33 @@ _LOOK_S: Final = 0.25
 #: it for a moment when they test it.
 _MOMENT_S: Final = 1.0
 
-#: The name of the only lease.
+#: The name of the lease on the whole database, and what the names of the others begin
+#: with: of a service that is one of several, and of an Asterisk.
 _NAME: Final = "service"
+_INSTANCE: Final = "instance:"
+_NODE: Final = "node:"
 
 _log = Logger()
 _lease: Final = schema.lease
-_ROW: Final = select(_lease).where(_lease.c.name == _NAME)
+_ROW: Final = select(_lease).where(_lease.c.name == bindparam("lease_name"))
 _LOCK_ROW: Final = _ROW.with_for_update()
+_INSTANCES: Final = (
+    select(_lease)
+    .where(_lease.c.name.startswith(_INSTANCE, autoescape=True), _lease.c.token != "")
+    .order_by(_lease.c.name)
+)
+#: Ends the leases of all instances and on all Asterisks.
+_END_OTHERS: Final = (
+    update(_lease)
+    .where(_lease.c.name != _NAME)
+    .values(token="", epoch=_lease.c.epoch + 1, valid_until=0.0)
+)
 #: Finds the lease if this process holds it, and locks the row: another process can take
 #: the lease only after this transaction.
 _OURS: Final = (
-    select(_lease.c.epoch)
+    select(_lease.c.epoch, _lease.c.valid_until)
     .where(
-        _lease.c.name == _NAME,
+        _lease.c.name == bindparam("lease_name"),
         _lease.c.token == bindparam("token"),
         _lease.c.epoch == bindparam("epoch"),
     )
@@ -68,7 +90,7 @@ _OURS: Final = (
 _EXTEND: Final = (
     update(_lease)
     .where(
-        _lease.c.name == _NAME,
+        _lease.c.name == bindparam("lease_name"),
         _lease.c.token == bindparam("our_token"),
         _lease.c.epoch >= bindparam("our_epoch"),
     )
@@ -78,7 +100,7 @@ _EXTEND: Final = (
 _INSERT: Final = insert(_lease)
 _TAKE: Final = (
     update(_lease)
-    .where(_lease.c.name == _NAME)
+    .where(_lease.c.name == bindparam("lease_name"))
     .values(
         {
             column.name: bindparam(f"new_{column.name}")
@@ -104,6 +126,39 @@ class Held:
     runs_out: bool
     #: Time until it expires, if it does.
     left_s: float = 0.0
+    #: Of what: of the whole service, of one of several, or of an Asterisk.
+    name: str = _NAME
+
+    @property
+    def is_of_node(self) -> bool:
+        """Whether it is the lease on one Asterisk."""
+        return self.name.startswith(_NODE)
+
+    @property
+    def instance(self) -> str:
+        """The name of the instance; empty if it is not the lease of one."""
+        return _rest(self.name, _INSTANCE)
+
+    @property
+    def node(self) -> str:
+        """The name of the Asterisk; empty if it is not the lease on one."""
+        return _rest(self.name, _NODE)
+
+    @property
+    def length_s(self) -> float:
+        """How long it lasts after each renewal, in seconds."""
+        return NODE_LENGTH_S if self.is_of_node else LENGTH_S
+
+    @property
+    def renew_s(self) -> float:
+        """The interval of its renewals, in seconds."""
+        return NODE_RENEW_S if self.is_of_node else RENEW_S
+
+    @property
+    def trusted_s(self) -> float:
+        """How long its holder counts on it after each renewal, in seconds."""
+        margin = _NODE_MARGIN_S if self.is_of_node else _MARGIN_S
+        return self.length_s - margin
 
     def __str__(self) -> str:
         process = self.process
@@ -120,16 +175,31 @@ class Held:
         }
 
 
-def read(conn: sa.Connection) -> Held | None:
+def _rest(name: str, prefix: str) -> str:
+    """Return what follows a prefix; empty if the name has another one."""
+    return name.removeprefix(prefix) if name.startswith(prefix) else ""
+
+
+def name_of_instance(instance: str) -> str:
+    """Return the name of the lease of an instance; empty: of the only service."""
+    return f"{_INSTANCE}{instance}" if instance else _NAME
+
+
+def name_of_node(node: str) -> str:
+    """Return the name of the lease on an Asterisk."""
+    return f"{_NODE}{node}"
+
+
+def read(conn: sa.Connection, name: str = _NAME) -> Held | None:
     """Return the holder in the row; None if there is none.
 
     With SQLite that process may have ended; only the lock on the file shows that.
     """
-    row = conn.execute(_ROW).first()
-    return None if row is None or not row.token else _held(conn, row)
+    row = conn.execute(_ROW, {"lease_name": name}).first()
+    return None if row is None or not row.token else held_of(conn, row)
 
 
-def _held(conn: sa.Connection, row: sa.Row[Any]) -> Held:
+def held_of(conn: sa.Connection, row: sa.Row[Any]) -> Held:
     runs_out = row.valid_until is not None
     return Held(
         process=Process(
@@ -140,6 +210,7 @@ def _held(conn: sa.Connection, row: sa.Row[Any]) -> Held:
         since=datetime.fromtimestamp(row.since, UTC),
         runs_out=runs_out,
         left_s=row.valid_until - _now(conn) if runs_out else 0.0,
+        name=row.name,
     )
 
 
@@ -153,8 +224,16 @@ def _now(conn: sa.Connection) -> float:
     return time.time()
 
 
-def take(conn: sa.Connection, process: Process, token: str, runs_out: bool) -> Held:
+def take(
+    conn: sa.Connection,
+    process: Process,
+    token: str,
+    runs_out: bool,
+    instance: str = "",
+) -> Held:
     """Take the lease if it is free; return its holder now, which may be another one.
+
+    Whoever runs the service alone, and one of several, exclude each other.
 
     Args:
         conn: in a transaction.
@@ -162,17 +241,70 @@ def take(conn: sa.Connection, process: Process, token: str, runs_out: bool) -> H
         token: a random text that identifies this run of the service.
         runs_out: whether the lease has to be renewed; otherwise the process holds the
             lock on the file.
+        instance: the name of the process, if it is one of several; empty: it is alone.
     """
-    row = conn.execute(_LOCK_ROW).first()
-    epoch = 0
-    if row is not None:
-        epoch = row.epoch
-        if row.token and row.token != token and runs_out:
-            other = _held(conn, row)
-            free = other.runs_out and other.left_s <= 0
-            if not free and not process.knows_ended(other.process):
+    service = conn.execute(_LOCK_ROW, {"lease_name": _NAME}).first()
+    if not instance:
+        if runs_out and (other := _running_instance(conn, process)) is not None:
+            return other
+        if service is not None and runs_out and not is_free(conn, service, process):
+            other = held_of(conn, service)
+            if other.token != token:
                 return other
-    return _write(conn, process, token, epoch + 1, runs_out, new=row is None)
+        if runs_out:
+            conn.execute(_END_OTHERS)
+        return write(conn, process, token, _NAME, service, runs_out)
+    if service is None:
+        # Its lock keeps out those that are not one of several.
+        write(conn, process, "", _NAME, None, runs_out)
+    elif service.token:
+        if not is_free(conn, service, process):
+            return held_of(conn, service)
+        write(conn, process, "", _NAME, service, runs_out)
+    name = name_of_instance(instance)
+    row = conn.execute(_LOCK_ROW, {"lease_name": name}).first()
+    if row is not None and row.token != token and not is_free(conn, row, process):
+        return held_of(conn, row)
+    return write(conn, process, token, name, row, runs_out)
+
+
+def is_free(conn: sa.Connection, row: sa.Row[Any], process: Process) -> bool:
+    """Whether a process may take a lease: it has run out, or its holder has ended."""
+    if not row.token:
+        return True
+    held = held_of(conn, row)
+    return (held.runs_out and held.left_s <= 0) or process.knows_ended(held.process)
+
+
+def _running_instance(conn: sa.Connection, process: Process) -> Held | None:
+    """Return one of the instances that run; None if there is none."""
+    rows = conn.execute(_INSTANCES).all()
+    running = (row for row in rows if not is_free(conn, row, process))
+    row = next(running, None)
+    return None if row is None else held_of(conn, row)
+
+
+def write(
+    conn: sa.Connection,
+    process: Process,
+    token: str,
+    name: str,
+    former: sa.Row[Any] | None,
+    runs_out: bool,
+) -> Held:
+    """Write a lease that was found free; with an empty token nobody holds it.
+
+    Args:
+        conn: in a transaction, with the row locked.
+        process: the process that takes it.
+        token: the text that identifies this run.
+        name: of the lease.
+        former: the row as it was found; None if there is none.
+        runs_out: whether the lease has to be renewed.
+    """
+    epoch = 1 if former is None else former.epoch + 1
+    new = former is None
+    return _write(conn, process, token, epoch, runs_out, new=new, name=name)
 
 
 def _write(
@@ -183,8 +315,13 @@ def _write(
     runs_out: bool,
     *,
     new: bool,
+    name: str,
 ) -> Held:
     now = _now(conn)
+    held = Held(
+        process, token, epoch, datetime.fromtimestamp(now, UTC), runs_out, name=name
+    )
+    length_s = held.length_s if token else 0.0
     values = {
         "host": process.host,
         "boot_id": process.boot_id,
@@ -194,17 +331,17 @@ def _write(
         "token": token,
         "since": now,
         "epoch": epoch,
-        "valid_until": now + LENGTH_S if runs_out else None,
+        "valid_until": now + length_s if runs_out else None,
     }
     if new:
         try:
-            conn.execute(_INSERT, {"name": _NAME, **values})
+            conn.execute(_INSERT, {"name": name, **values})
         except sa.exc.IntegrityError:
             raise TryAgain from None
     else:
-        conn.execute(_TAKE, {f"new_{name}": value for name, value in values.items()})
-    since = datetime.fromtimestamp(now, UTC)
-    return Held(process, token, epoch, since, runs_out, LENGTH_S if runs_out else 0.0)
+        new_values = {f"new_{column}": value for column, value in values.items()}
+        conn.execute(_TAKE, {"lease_name": name, **new_values})
+    return evolve(held, left_s=length_s if runs_out else 0.0)
 
 
 def renew(conn: sa.Connection, held: Held) -> Held:
@@ -220,56 +357,73 @@ def renew(conn: sa.Connection, held: Held) -> Held:
     # In one round trip, unless the row is another one.
     if held.runs_out and (extended := _extend(conn, held)) is not None:
         return extended
-    row = conn.execute(_LOCK_ROW).first()
+    row = conn.execute(_LOCK_ROW, {"lease_name": held.name}).first()
     if row is None:
-        return _write(
-            conn, held.process, held.token, held.epoch + 1, held.runs_out, new=True
-        )
+        return _again(conn, held, new=True)
     if row.token == held.token and row.epoch >= held.epoch:
         # Of a later epoch if it was taken again just now.
         held = evolve(held, epoch=row.epoch)
         return (_extend(conn, held) if held.runs_out else None) or held
-    other = _held(conn, row)
+    other = held_of(conn, row)
     theirs = bool(row.token) and (not other.runs_out or other.left_s > 0)
     if row.epoch >= held.epoch or (theirs and held.runs_out):
-        raise _lease_lost(other if row.token else None)
+        raise _lease_lost(held, other if row.token else None)
+    return _again(conn, held, new=False)
+
+
+def _again(conn: sa.Connection, held: Held, *, new: bool) -> Held:
+    """Take a lease again that the database does not know any more."""
+    epoch = held.epoch + 1
     return _write(
-        conn, held.process, held.token, held.epoch + 1, held.runs_out, new=False
+        conn, held.process, held.token, epoch, held.runs_out, new=new, name=held.name
     )
 
 
 def _extend(conn: sa.Connection, held: Held) -> Held | None:
     """Extend a lease and return it; None if the row is not that of this process."""
     ours = {
+        "lease_name": held.name,
         "our_token": held.token,
         "our_epoch": held.epoch,
-        "until": _now(conn) + LENGTH_S,
+        "until": _now(conn) + held.length_s,
     }
     epoch = conn.execute(_EXTEND, ours).scalar()
-    return None if epoch is None else evolve(held, epoch=epoch, left_s=LENGTH_S)
+    return None if epoch is None else evolve(held, epoch=epoch, left_s=held.length_s)
 
 
 def release(conn: sa.Connection, held: Held) -> None:
     """Release the lease; do nothing if another process has taken it."""
     conn.execute(
         update(_lease)
-        .where(_lease.c.name == _NAME, _lease.c.token == held.token)
+        .where(_lease.c.name == held.name, _lease.c.token == held.token)
         .values(token="", valid_until=0.0 if held.runs_out else None)
     )
 
 
-def assert_held(conn: sa.Connection, held: Held) -> None:
+def assert_held(conn: sa.Connection, held: Held, *, valid: bool = False) -> None:
     """Check that the lease is still held, and lock it until the transaction ends.
+
+    Args:
+        conn: in a transaction.
+        held: the lease.
+        valid: whether it must not have run out either, although nobody else took it.
 
     Raises:
         LeaseLost: another process has taken it.
     """
-    key = {"token": held.token, "epoch": held.epoch}
-    if conn.execute(_OURS, key).first() is None:
-        raise _lease_lost(read(conn))
+    key = {"lease_name": held.name, "token": held.token, "epoch": held.epoch}
+    row = conn.execute(_OURS, key).first()
+    if row is None:
+        raise _lease_lost(held, read(conn, held.name))
+    if valid and held.runs_out and row.valid_until <= _now(conn):
+        raise LeaseLost("the lease of this process has run out")
 
 
-def _lease_lost(other: Held | None) -> LeaseLost:
+def _lease_lost(held: Held, other: Held | None) -> LeaseLost:
+    if held.is_of_node:
+        what = f"this process does not hold the Asterisk {held.node}"
+        by = f"it is held by {other}" if other else "another process has held it"
+        return LeaseLost(f"{what}: {by}")
     by = f"it is run by {other}" if other else "another process has run it meanwhile"
     return LeaseLost(f"this process does not run the service on the database: {by}")
 
@@ -296,7 +450,7 @@ class Lease:
         """Whether certainly no other process holds the lease now."""
         if not self.held.runs_out:
             return True
-        return self.seconds() - self.taken_at < LENGTH_S - _MARGIN_S
+        return self.seconds() - self.taken_at < self.held.trusted_s
 
     def renewed(self, held: Held, asked_at: float) -> None:
         """Note a renewal. It counts from the request: the answer may have been slow."""
@@ -318,8 +472,15 @@ class Ownership:
         self._lock = lock
 
     @classmethod
-    def take(cls, url: str, process: Process | None = None) -> Self:
+    def take(
+        cls, url: str, process: Process | None = None, instance: str = ""
+    ) -> Self:
         """Take the database; blocks until a lease of another machine has expired.
+
+        Args:
+            url: the URL of the database.
+            process: the process that takes it; None: this one.
+            instance: its name, if it is one of several; empty: it is alone.
 
         Raises:
             DatabaseHeld: another process runs the service on it.
@@ -329,7 +490,7 @@ class Ownership:
         backend = backend_for(url)
         lock = _lock(backend, url)
         try:
-            lease = _take_lease(url, process, runs_out=_runs_out(backend))
+            lease = _take_lease(url, process, _runs_out(backend), instance)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -346,13 +507,15 @@ class Ownership:
             self._lock.release()
 
 
-def _take_lease(url: str, process: Process, *, runs_out: bool) -> Lease:
+def _take_lease(url: str, process: Process, runs_out: bool, instance: str) -> Lease:
     token = secrets.token_hex(8)
     give_up_at = time.monotonic() + LENGTH_S + _PATIENCE_S
     seen: Held | None = None
     while True:
         asked_at = steady_seconds()
-        held: Held = _run_once(url, "take lease", take, process, token, runs_out)
+        held: Held = _run_once(
+            url, "take lease", take, process, token, runs_out, instance
+        )
         if held.token == token:
             return Lease(held, steady_seconds, asked_at)
         if held.process.host == process.host and held.process.boot_id == (
@@ -385,11 +548,17 @@ def held_error(holder: Held | None) -> DatabaseHeld:
             "another process runs the service on this database",
             "find it with 'pgrep -af callback-queue' and stop it",
         )
-    return DatabaseHeld(
-        f"the service is run on this database already, by {holder}",
+    remedy = (
         "stop that one ('systemctl stop callback-queue' on"
         f" {holder.process.host or 'its host'}), or give this one a database of its own"
-        " (database.url in its settings)",
+        " (database.url in its settings)"
+    )
+    if holder.instance:
+        remedy += (
+            f", or, if several are wanted, another instance.name than {holder.instance}"
+        )
+    return DatabaseHeld(
+        f"the service is run on this database already, by {holder}", remedy
     )
 
 
@@ -408,13 +577,14 @@ def holder(url: str) -> Held | None:
 
 def holder_in(conn: sa.Connection, backend: Backend) -> Held | None:
     """Return the same as :func:`holder`, in a transaction."""
-    held = read(conn)
-    if held is None:
-        return None
     if backend.lock_file is not None:
-        return held if _is_locked(backend.lock_file) else None
-    free = held.runs_out and held.left_s <= 0
-    return None if free or Process.this().knows_ended(held.process) else held
+        held = read(conn)
+        return held if held is not None and _is_locked(backend.lock_file) else None
+    process = Process.this()
+    row = conn.execute(_ROW, {"lease_name": _NAME}).first()
+    if row is not None and not is_free(conn, row, process):
+        return held_of(conn, row)
+    return _running_instance(conn, process)
 
 
 def steady_seconds() -> float:

@@ -48,6 +48,7 @@ from fastagi.store import (
     live_reads,
     marks,
     measured,
+    node_leases,
     number_facts,
     offers,
     positions,
@@ -66,6 +67,7 @@ from fastagi.store.engine import Alone, Database
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
 from fastagi.store.live_reads import EndedTask, TaskChanges
+from fastagi.store.node_leases import NodeLeases
 from fastagi.store.number_facts import NumberFacts
 from fastagi.store.positions import Position
 from fastagi.store.results import (
@@ -101,6 +103,7 @@ class TaskStore:
         *,
         lease: Lease | None = None,
         node: str = DEFAULT_NODE,
+        of_process: Lease | None = None,
     ) -> None:
         """Prepare.
 
@@ -109,9 +112,12 @@ class TaskStore:
             lease: without which only commands of an operator and refusals are stored;
                 None: this store is not that of a service.
             node: the Asterisk of the attempts.
+            of_process: the lease of the process, if ``lease`` is that on one Asterisk:
+                what the process has promised by itself depends on this one only.
         """
         self._database = database
         self._lease = lease
+        self._of_process = of_process or lease
         self._node = node
 
     @property
@@ -133,12 +139,30 @@ class TaskStore:
         self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
     ) -> T:
         """Run a function in a transaction in which the lease is still held."""
-        lease = self._lease
+        return await self._run_with(self._lease, name, fn, *args)
+
+    async def _run_with(
+        self,
+        lease: Lease | None,
+        name: str,
+        fn: Callable[[sa.Connection, *Ts], T],
+        *args: *Ts,
+        valid: bool = False,
+    ) -> T:
+        """Run a function in a transaction in which a lease is still held.
+
+        Args:
+            lease: the lease; None: any process may do it.
+            name: of the work.
+            fn: the function.
+            args: its arguments.
+            valid: whether the lease must not have run out either.
+        """
         if lease is None:
             return await self._database.run(name, fn, *args)
 
         def fenced(conn: sa.Connection, held: Held) -> T:
-            leases.assert_held(conn, held)
+            leases.assert_held(conn, held, valid=valid)
             return fn(conn, *args)
 
         try:
@@ -184,6 +208,25 @@ class TaskStore:
             asked_at = lease.seconds()
             held = await self._database.run("renew lease", leases.renew, lease.held)
             lease.renewed(held, asked_at)
+
+    async def take_nodes(self, wanted: Mapping[str, float]) -> NodeLeases:
+        """Take the leases of Asterisks that are free.
+
+        Args:
+            wanted: for each Asterisk how many seconds ago its lease must have run out.
+
+        Raises:
+            LeaseLost: this process may not run the service any more.
+        """
+        assert self._lease is not None
+        ours = self._lease.held
+        return await self._database.run(
+            "take nodes", node_leases.take_free, ours, dict(wanted)
+        )
+
+    async def release_lease(self, held: Held) -> None:
+        """Release the lease on an Asterisk, so that others can take it at once."""
+        await self._database.run("release lease", leases.release, held)
 
     async def add(
         self,
@@ -268,7 +311,10 @@ class TaskStore:
         """
         if not queues or not channel_ids:
             return BeginResult([], [])
-        return await self._run_fenced(
+        # What is dialled was committed while nobody else could take the Asterisk.
+        lease = self._lease
+        return await self._run_with(
+            lease,
             "begin attempts",
             attempts.begin_attempts,
             tuple(queues),
@@ -281,6 +327,7 @@ class TaskStore:
             chosen_first,
             agents,
             self._node,
+            valid=lease is not None and lease.held.is_of_node,
         )
 
     async def progress(
@@ -482,7 +529,8 @@ class TaskStore:
             IllegalMove: it has ended already.
             StoreUnavailable: nothing was changed.
         """
-        return await self._run_fenced(
+        return await self._run_with(
+            self._of_process,
             "take_back", requests.take_back, task_id, now, later_id
         )
 
@@ -494,7 +542,8 @@ class TaskStore:
         later_id: int | None = None,
     ) -> CallbackTask | None:
         """Give a task its former time back; see :func:`requests.move_back`."""
-        return await self._run_fenced(
+        return await self._run_with(
+            self._of_process,
             "take_back", requests.move_back, moved, former, now, later_id
         )
 
@@ -521,7 +570,8 @@ class TaskStore:
             IllegalMove: it has ended already.
             StoreUnavailable: it is still unknown whether it was stored.
         """
-        return await self._run_fenced(
+        return await self._run_with(
+            self._of_process,
             "take_back", requests.take_back_unheard, new, asked_at, now, recorded
         )
 
