@@ -21,6 +21,7 @@ from fastagi.config.sections import Settings
 from fastagi.doors.http_server import HttpServer
 from fastagi.doors.internal_api import InternalApi
 from fastagi.doors.live_stream import LivePage
+from fastagi.node.holdings import Holdings, Made
 from fastagi.node.live_nodes import LiveNodes
 from fastagi.node.node import Node
 from fastagi.node.nodes import Nodes
@@ -147,6 +148,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=self.settings,
+            is_wanted=lambda: not self._holdings or nodes.first.is_at_work,
         )
         self._warm_up = WarmUp(
             store=store, background=self._background, settings=self.settings
@@ -158,17 +160,26 @@ class CallbackService:
             settings=self.settings,
             tasks_changed=self._tasks_changed.call,
         )
-        for one in settings.all_nodes:
-            node = Node(
-                node=one,
+        node_settings = {one.name: one for one in settings.all_nodes}
+
+        def new_node(
+            name: str,
+            store: TaskStore,
+            owner: Owner,
+            requests: Requests,
+            served: ServedClients,
+            background: Background,
+        ) -> Node:
+            return Node(
+                node=node_settings[name],
                 neighbours=nodes,
-                endpoint=endpoints.ami[one.name],
-                store=TaskStore(database, lease=lease, node=one.name),
+                endpoint=endpoints.ami[name],
+                store=store,
                 clock=clock,
-                background=self._background,
+                background=background,
                 in_force=self.settings,
                 opening_state=opening_state,
-                owner=self._owner,
+                owner=owner,
                 requests=requests,
                 served=served,
                 in_thread=in_thread,
@@ -176,8 +187,73 @@ class CallbackService:
                 use_number_plan=self._stored_tasks.use_number_plan,
                 new_token=new_token,
                 in_a_moment=in_a_moment,
+                lasting=self._background,
             )
-            nodes.add(node)
+
+        def new_holding(
+            name: str, held: Lease | None, on_lost: Callable[[str], None]
+        ) -> Made:
+            """Build a node whose parts end with the lease on its Asterisk."""
+            background = Background(clock)
+            of_node = TaskStore(
+                database, lease=held or lease, node=name, of_process=lease
+            )
+            owner = self._owner
+            if held is not None:
+                owner = Owner(
+                    store=of_node, lease=held, background=background, on_lost=on_lost
+                )
+                owner.start()
+            node = new_node(
+                name,
+                of_node,
+                owner,
+                Requests(
+                    store=of_node,
+                    clock=clock,
+                    background=background,
+                    settings=self.settings,
+                    refusals=self.refusals,
+                    tasks_changed=self._tasks_changed.call,
+                ),
+                ServedClients(
+                    store=of_node,
+                    clock=clock,
+                    background=background,
+                    settings=self.settings,
+                    tasks_changed=self._tasks_changed.call,
+                ),
+                background,
+            )
+            if held is not None:
+                self._show(node)
+            return Made(node, background)
+
+        self._holdings: Holdings | None = None
+        if settings.instance.name:
+            self._holdings = Holdings(
+                names=list(node_settings),
+                preferred=settings.preferred_nodes,
+                lease=lease,
+                nodes=nodes,
+                store=store,
+                background=self._background,
+                build=new_holding,
+            )
+            self._holdings.make()
+        else:
+            for name in node_settings:
+                of_node = TaskStore(database, lease=lease, node=name)
+                nodes.add(
+                    new_node(
+                        name,
+                        of_node,
+                        self._owner,
+                        requests,
+                        served,
+                        self._background,
+                    )
+                )
         self.agi = FastAgiServer(
             endpoint=endpoints.fastagi,
             scripts=nodes.scripts,
@@ -258,8 +334,7 @@ class CallbackService:
         self._tasks_changed.add(nodes.tasks_changed)
         self._tasks_changed.add(self.live.tasks_changed)
         for node in nodes.all:
-            node.events_stored.add(self.live.tasks_changed)
-            node.changed.add(self.live.changed)
+            self._show(node)
         self._stored_tasks.rekeyed.add(nodes.rekey_attempts)
         self.settings.changed.add(nodes.settings_changed)
         self.settings.changed.add(self._stored_tasks.settings_changed)
@@ -274,6 +349,11 @@ class CallbackService:
     def node(self) -> Node:
         """The only Asterisk, or the first one."""
         return self.nodes.first
+
+    def _show(self, node: Node) -> None:
+        """Show in the live state what changes on an Asterisk."""
+        node.events_stored.add(self.live.tasks_changed)
+        node.changed.add(self.live.changed)
 
     async def start(self) -> None:
         """Listen on both sockets, begin to connect to Asterisk, and expire tasks.
@@ -292,7 +372,11 @@ class CallbackService:
         except CannotListenError:
             await self.stop()
             raise
-        self.nodes.start()
+        if self._holdings is None:
+            self.nodes.start()
+        else:
+            self.nodes.look_for_gone()
+            self._holdings.start()
         self._expiry.wake()
         self._chosen_times.start()
         self._stored_tasks.start()
@@ -311,6 +395,8 @@ class CallbackService:
         if not self._running:
             return
         self._running = False
+        if self._holdings is not None:
+            self._holdings.take_no_more()
         limit = self.settings().control.stop_timeout
         await self.nodes.finish_calls(limit.total_seconds())
         await self.agi.stopService()
@@ -322,6 +408,8 @@ class CallbackService:
         self._programs.stop()
         self._upkeep.stop()
         await self.nodes.stop()
+        if self._holdings is not None:
+            await self._holdings.stop()
         await self._background.stop()
         await self._database.close()
 

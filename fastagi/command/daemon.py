@@ -75,7 +75,9 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         endpoints = _endpoints(settings, reactor)
         _create_directory_of(settings.control.socket)
         # Before anything listens or connects to Asterisk.
-        ownership = Ownership.take(settings.database.url)
+        ownership = Ownership.take(
+            settings.database.url, instance=settings.instance.name or ""
+        )
     except (SchemaMismatch, TlsMisconfigured, DatabaseHeld) as error:
         _log.critical("{error}", error=error)
         return EXIT_NO_RESTART

@@ -258,6 +258,15 @@ def _may_be_in_queue_name(char: str) -> bool:
 
 def parse_node_name(value: object) -> str:
     """Parse the name of a node, which is a part of an address in the dialplan."""
+    return _short_name(value, "give the Asterisk a short name such as pbx1")
+
+
+def parse_instance_name(value: object) -> str:
+    """Parse the name of one of several services on one database."""
+    return _short_name(value, "give this service a short name such as a")
+
+
+def _short_name(value: object, remedy: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     name = parse_text(value)
@@ -265,7 +274,7 @@ def parse_node_name(value: object) -> str:
         raise BadValue(
             "must begin with a letter and hold only letters, digits, _ and -, at most"
             f" {_LONGEST_NODE_NAME} (got {shown(name)})",
-            "give the Asterisk a short name such as pbx1",
+            remedy,
         )
     return name
 

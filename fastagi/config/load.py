@@ -12,7 +12,7 @@ import pwd
 import re
 import stat
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -453,6 +453,7 @@ class _Judge(FileJudge):
             checked["history"] = self._history(layers["history"], ("history",))
         queues = self._queues(top, layers["defaults"])
         self._check_missed(checked["missed"], queues)
+        self._check_instance(checked["instance"], checked["database"])
         if nodes:
             ami, checked["history"] = nodes[0].ami, nodes[0].history
             checked["asterisk"] = nodes[0].asterisk
@@ -651,12 +652,16 @@ class _Judge(FileJudge):
         self, layer: Layer[queue_layers.QueueLayer], place: Place
     ) -> None:
         """Check that the Asterisks of a queue are in this file."""
+        self._check_node_list(layer.section.nodes, (*place, "nodes"))
+
+    def _check_node_list(self, names: Sequence[str], place: Place) -> None:
+        """Check that these Asterisks are in this file."""
         known = {folded(name) for name in self._nodes_known}
-        for name in layer.section.nodes:
+        for name in names:
             if folded(name) not in known:
                 near = get_close_matches(name, self._nodes_known, n=1)
                 self._fault(
-                    (*place, "nodes"),
+                    place,
                     f"{shown(name)} is none of the Asterisks of this file",
                     f"did you mean {near[0]}?" if near else "name it under nodes",
                 )
@@ -674,6 +679,27 @@ class _Judge(FileJudge):
                 "has no effect without enabled",
                 "write enabled: true beside it, or enabled: false for clear text",
             )
+
+    def _check_instance(
+        self,
+        instance: sections.InstanceSettings,
+        database: sections.DatabaseSettings,
+    ) -> None:
+        """Check that there can be several services, and that their Asterisks exist."""
+        if instance.name and not database.url.startswith("postgresql"):
+            self._fault(
+                ("instance", "name"),
+                "needs PostgreSQL: only one service can run on an SQLite file",
+                "delete the section, or write the URL of a PostgreSQL under"
+                " database.url",
+            )
+        if instance.nodes and not instance.name:
+            self._fault(
+                ("instance", "nodes"),
+                "has no effect without name",
+                "write a name of this service beside it, or delete the section",
+            )
+        self._check_node_list(instance.nodes, ("instance", "nodes"))
 
     def _check_missed(
         self, missed: sections.MissedSettings, queues: Mapping[str, object]

@@ -40,7 +40,9 @@ from fastagi.config.values import (
     Directory,
     HistoryUrl,
     Host,
+    InstanceName,
     Networks,
+    NodeNames,
     NumberPatterns,
     Path,
     PathOrEmpty,
@@ -201,6 +203,18 @@ class DatabaseSettings(Section):
     """The database of tasks. Its URL may contain a password and is never shown."""
 
     url: DatabaseUrl = "sqlite:////var/lib/callback-queue/callback-queue.db"
+
+
+class InstanceSettings(Section):
+    """This process, if it is one of several services on one database.
+
+    Attributes:
+        name: its name; None: it is the only service.
+        nodes: the Asterisks that it takes first; empty: all.
+    """
+
+    name: InstanceName | None = None
+    nodes: NodeNames = ()
 
 
 class ControlSettings(Section):
@@ -430,6 +444,7 @@ class Settings:
     nodes: tuple[NodeSettings, ...] = attrs.field(default=(), metadata=_FIXED)
     fastagi: FastAgiSettings = attrs.field(factory=FastAgiSettings, metadata=_FIXED)
     database: DatabaseSettings = attrs.field(factory=DatabaseSettings, metadata=_FIXED)
+    instance: InstanceSettings = attrs.field(factory=InstanceSettings, metadata=_FIXED)
     control: ControlSettings = attrs.field(factory=ControlSettings, metadata=_FIXED)
     asterisk: AsteriskSettings = attrs.field(factory=AsteriskSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
@@ -474,6 +489,13 @@ class Settings:
                 asterisk=self.asterisk,
             ),
         )
+
+    @property
+    def preferred_nodes(self) -> frozenset[str]:
+        """The names of the Asterisks that this instance takes first."""
+        wanted = {folded(name) for name in self.instance.nodes}
+        names = (node.name for node in self.all_nodes)
+        return frozenset(n for n in names if not wanted or folded(n) in wanted)
 
     def at_node(self, node: NodeSettings) -> Settings:
         """Return these settings with the link and the histories of one Asterisk."""

@@ -108,6 +108,7 @@ Networks: TypeAlias = Annotated[
     tuple[Network, ...], BeforeValidator(fields.parse_networks)
 ]
 QueueName: TypeAlias = Annotated[str, PlainValidator(fields.parse_queue_name)]
+InstanceName: TypeAlias = Annotated[str, PlainValidator(fields.parse_instance_name)]
 NodeNames: TypeAlias = Annotated[
     tuple[Annotated[str, PlainValidator(fields.parse_node_name)], ...],
     BeforeValidator(fields.parse_list),

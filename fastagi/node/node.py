@@ -177,6 +177,7 @@ class Node:
         use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, None]],
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
         in_a_moment: Callable[[Callable[[], object]], object] | None = None,
+        lasting: Background | None = None,
     ) -> None:
         """Build the parts; nothing listens or connects before :meth:`start`.
 
@@ -196,6 +197,8 @@ class Node:
             in_a_moment: calls a function after a moment. Then what follows from a
                 caller's request, besides the answer, begins after that, and once for
                 many callers. None: at once.
+            lasting: the owner of work that does not end with this node; None: all of it
+                is that of ``background``.
         """
         self.name = node.name
         self._clock = clock
@@ -230,6 +233,8 @@ class Node:
         #: The queues of Asterisk in whose lines tasks wait, folded.
         self._with_places = _with_places(settings())
         self._running = False
+        #: Whether it was started: one that another process holds never is.
+        self.is_at_work = False
         #: Whether Asterisk was asked for the dialplan since the last connect or reload.
         self._dialplan_is_known = False
         #: Delays the consequences of an event until all trackers have handled it.
@@ -310,7 +315,7 @@ class Node:
             store=store,
             line=self.queue_monitor,
             clock=clock,
-            background=background,
+            background=lasting or background,
             tasks_changed=OnceForAll(tasks_changed, in_a_moment).call,
         )
         self.astdb_requests = AstDbRequests(
@@ -535,7 +540,7 @@ class Node:
 
     def start(self) -> None:
         """Begin to connect to Asterisk; due tasks are called after the connect."""
-        self._running = True
+        self._running = self.is_at_work = True
         self._link_lost_at = self._clock.steady()
         self.expected_waits.start()
         self.manager.startService()

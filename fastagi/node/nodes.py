@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from fastagi.agi.server import LongScript, Script
+from fastagi.agi.session import AgiSession
 from fastagi.config.sections import Settings
 from fastagi.domain.contacts import PastContact
 from fastagi.domain.reason import Code, Reason, because
@@ -98,10 +99,16 @@ class Nodes:
         self._left: dict[int, float] = {}
         #: What the others looked at last, by the name of the node.
         self._agents: dict[str, dict[str, object]] = {}
+        #: Who holds the Asterisks that this process does not, in words.
+        self.held_elsewhere: Mapping[str, str] = {}
 
     def add(self, node: Node) -> None:
         """Add a node; the first one is that of what concerns no single node."""
         self.all.append(node)
+
+    def replace(self, node: Node) -> None:
+        """Put a node in the place of that of the same Asterisk."""
+        self.all[self._names.index(node.name)] = node
 
     @property
     def are_several(self) -> bool:
@@ -174,7 +181,8 @@ class Nodes:
     def events_stored(self) -> None:
         """Write events of tasks to queue_log."""
         for node in self.all:
-            node.events_are_stored()
+            if node.is_at_work:
+                node.events_are_stored()
 
     def agents_changed(self, node: Node) -> None:
         """The others may have to put in line what this one can not take any more.
@@ -322,6 +330,10 @@ class Nodes:
             node.start()
             if self.are_several:
                 node.manager.on_disconnected(self._gone.wake)
+        self.look_for_gone()
+
+    def look_for_gone(self) -> None:
+        """Give up attempts on Asterisks that are gone, from now on."""
         self._gone.start()
         if self.are_several:
             self._waits_until = self._clock.steady() + _LEARNING_S
@@ -350,9 +362,10 @@ class Nodes:
 
     def tasks_changed(self) -> None:
         """Write events to queue_log and look for due tasks: a task has changed."""
-        for node in self.all:
+        at_work = [node for node in self.all if node.is_at_work]
+        for node in at_work:
             node.scheduler.announce()
-        for node in self.all:
+        for node in at_work:
             node.tasks_changed()
 
     def settings_changed(self, former: Settings, settings: Settings) -> None:
@@ -374,14 +387,28 @@ class Nodes:
         With several Asterisks a path begins with the name of the node, which the
         dialplan of each one has in CALLBACK_AGI.
         """
-        if not self.are_several and self.first.is_default:
-            return self.first.scripts
-        paths = {
-            f"{node.name}/{path}": script
-            for node in self.all
-            for path, script in node.scripts.items()
-        }
-        return paths if self.are_several else self.first.scripts | paths
+        found: dict[str, Script | LongScript] = {}
+        for index, node in enumerate(self.all):
+            for path, script in node.scripts.items():
+                run = self._run_at(index, path, script)
+                if not self.are_several:
+                    found[path] = run
+                if self.are_several or not node.is_default:
+                    found[f"{node.name}/{path}"] = run
+        return found
+
+    def _run_at(
+        self, index: int, path: str, script: Script | LongScript
+    ) -> Script | LongScript:
+        """Return a script that is run by the node that is there when it is asked."""
+
+        async def run(session: AgiSession) -> None:
+            now = self.all[index].scripts[path]
+            await (now.run if isinstance(now, LongScript) else now)(session)
+
+        return (
+            LongScript(run, script.limit_s) if isinstance(script, LongScript) else run
+        )
 
     @property
     def remedy(self) -> str:
@@ -399,7 +426,13 @@ class Nodes:
     @property
     def asterisk(self) -> AsteriskStatus:
         """The state of the link to the first Asterisk."""
-        return self.first.asterisk
+        return self._asterisk_of(self.first)
+
+    def _asterisk_of(self, node: Node) -> AsteriskStatus:
+        found = node.asterisk
+        if node.is_at_work or node.name not in self.held_elsewhere:
+            return found
+        return evolve(found, error=self.held_elsewhere[node.name])
 
     @property
     def states(self) -> tuple[NodeStatus, ...]:
@@ -407,7 +440,7 @@ class Nodes:
         return tuple(
             NodeStatus(
                 name=node.name,
-                asterisk=node.asterisk,
+                asterisk=self._asterisk_of(node),
                 calls_under_way=node.calls_under_way,
             )
             for node in self.all

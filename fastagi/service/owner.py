@@ -70,7 +70,8 @@ class Owner:
         if not self._is_renewing:
             self._is_renewing = True
             self._log.warn(
-                "the lease of {what} has run out; no call is placed until it is renewed",
+                "the lease of {what} has run out; no call is placed until it is"
+                " renewed",
                 what=self._what,
             )
             self._background.start("renewing the lease", self._renew_at_once())

@@ -31,6 +31,8 @@ _STORE_RETRY_S: Final = 30.0
 _FIRST_LOOK_S: Final = 20.0
 #: From one look for something to do to the next, in seconds.
 _LOOK_S: Final = 600.0
+#: When to ask again whether it is done by this process, in seconds.
+_LOOK_AGAIN_S: Final = 60.0
 #: Pause between two transactions, which take some milliseconds each, in seconds.
 _PAUSE_S: Final = 0.2
 #: Maximum number of weeks and months that are counted in one transaction.
@@ -55,7 +57,18 @@ class Upkeep:
         clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
+        """Prepare.
+
+        Args:
+            store: has the tasks.
+            clock: the clocks.
+            background: the owner of the work.
+            settings: the settings in force.
+            is_wanted: whether it is done here; of several processes one does it.
+        """
+        self._is_wanted = is_wanted
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -109,6 +122,8 @@ class Upkeep:
         left_s = self._look_at - self._clock.steady()
         if left_s > 0:
             return left_s
+        if not self._is_wanted():
+            return _LOOK_AGAIN_S
         if self._retention_at is None:
             self._retention_at = await self._advance()
         if await self._step(self._retention_at):

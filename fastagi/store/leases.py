@@ -472,9 +472,7 @@ class Ownership:
         self._lock = lock
 
     @classmethod
-    def take(
-        cls, url: str, process: Process | None = None, instance: str = ""
-    ) -> Self:
+    def take(cls, url: str, process: Process | None = None, instance: str = "") -> Self:
         """Take the database; blocks until a lease of another machine has expired.
 
         Args:

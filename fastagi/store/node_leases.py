@@ -93,9 +93,7 @@ def take_free(
     return NodeLeases(taken, _with_instances(conn, held, names))
 
 
-def _may_take(
-    conn: sa.Connection, row: sa.Row[Any], ours: Held, wait_s: float
-) -> bool:
+def _may_take(conn: sa.Connection, row: sa.Row[Any], ours: Held, wait_s: float) -> bool:
     """Whether a process may take the lease in a row."""
     if row.token == ours.token:
         # It was taken by a COMMIT whose answer was lost.

@@ -488,7 +488,8 @@ _index(
     name="ix_tally_days",
 )
 
-#: The process that runs the service on this database.
+#: The process that runs the service on this database, or the processes, and who holds
+#: each Asterisk.
 lease = Table(
     "lease",
     metadata,

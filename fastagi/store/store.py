@@ -530,8 +530,7 @@ class TaskStore:
             StoreUnavailable: nothing was changed.
         """
         return await self._run_with(
-            self._of_process,
-            "take_back", requests.take_back, task_id, now, later_id
+            self._of_process, "take_back", requests.take_back, task_id, now, later_id
         )
 
     async def move_back(
@@ -544,7 +543,12 @@ class TaskStore:
         """Give a task its former time back; see :func:`requests.move_back`."""
         return await self._run_with(
             self._of_process,
-            "take_back", requests.move_back, moved, former, now, later_id
+            "take_back",
+            requests.move_back,
+            moved,
+            former,
+            now,
+            later_id,
         )
 
     async def take_back_unheard(
@@ -572,7 +576,12 @@ class TaskStore:
         """
         return await self._run_with(
             self._of_process,
-            "take_back", requests.take_back_unheard, new, asked_at, now, recorded
+            "take_back",
+            requests.take_back_unheard,
+            new,
+            asked_at,
+            now,
+            recorded,
         )
 
     async def serve(

@@ -579,7 +579,12 @@ class World:
         if self._launching is None:
             self._launching = database_without_thread(self.url)
         held = self._launching.run_now(
-            "take lease", leases.take, process_id, token, self.leases_run_out
+            "take lease",
+            leases.take,
+            process_id,
+            token,
+            self.leases_run_out,
+            settings.instance.name or "",
         )
         self.requests += 1
         if held.token != token:

@@ -76,7 +76,7 @@ def test_asterisk_has_one_holder_until_its_lease_runs_out(database: Database) ->
     assert not take(database, b).taken
     set_valid(database, "node:x", -0.01)
     assert take(database, b).taken["x"].epoch == 2
-    with pytest.raises(LeaseLost, match="does not hold the Asterisk x: .* 1 on pbx2"):
+    with pytest.raises(LeaseLost, match=r"not hold the Asterisk x: .* 1 on pbx2"):
         database.run_now("renew", leases.renew, held)
 
 

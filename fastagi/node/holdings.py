@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""Which Asterisks this process holds, if it is one of several on one database.
+
+Each Asterisk is held by one process, by a lease. This one takes those it prefers as
+soon as they are free, and others when nobody has renewed their lease for a moment
+longer. It then resumes the work there like after a start: it asks that Asterisk for the
+results of the attempts that it finds in the database. When it has lost a lease, it
+leaves that Asterisk and forgets all about it; what it still does is refused by the
+database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from twisted.logger import Logger
+
+from fastagi.node.node import Node
+from fastagi.node.nodes import Nodes
+from fastagi.runtime.background import Background
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.leases import Lease
+from fastagi.store.store import TaskStore
+
+#: Interval of looks for Asterisks that are free, in seconds.
+LOOK_S: Final = 0.5
+#: How much longer than its lease lasts an Asterisk must have been free before an
+#: instance takes it that does not prefer it, in seconds.
+_LATER_S: Final = 1.0
+
+
+@frozen
+class Made:
+    """A node, and the owner of its work, which ends when the node is left."""
+
+    node: Node
+    background: Background
+
+
+#: Builds the node of an Asterisk. The lease is that on the Asterisk; without one the
+#: node is never started, and only answers requests. The function is called when the
+#: lease is lost.
+Build = Callable[[str, Lease | None, Callable[[str], None]], Made]
+
+
+class Holdings:
+    """Takes Asterisks that are free, and leaves those whose lease is lost."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        names: Sequence[str],
+        preferred: Collection[str],
+        lease: Lease,
+        nodes: Nodes,
+        store: TaskStore,
+        background: Background,
+        build: Build,
+    ) -> None:
+        """Prepare; :meth:`start` takes Asterisks.
+
+        Args:
+            names: of all Asterisks of the settings.
+            preferred: those that this instance takes as soon as they are free.
+            lease: the lease of this process.
+            nodes: has a node for each Asterisk, held or not.
+            store: takes and releases the leases.
+            background: the owner of the work.
+            build: builds nodes.
+        """
+        self._names = tuple(names)
+        self._preferred = frozenset(preferred)
+        self._lease = lease
+        self._nodes = nodes
+        self._store = store
+        self._background = background
+        self._build = build
+        self._made: dict[str, Made] = {}
+        self._held: dict[str, Lease] = {}
+        self._is_stopping = False
+
+    def make(self) -> None:
+        """Make a node for each Asterisk; none is held yet."""
+        for name in self._names:
+            self._made[name] = made = self._build(name, None, lambda _reason: None)
+            self._nodes.add(made.node)
+
+    def start(self) -> None:
+        """Take Asterisks from now on."""
+        self._background.start("looking for Asterisks that are free", self._look_on())
+
+    def take_no_more(self) -> None:
+        """Take no further Asterisk, as the service stops."""
+        self._is_stopping = True
+
+    async def stop(self) -> None:
+        """Leave all Asterisks, and let other instances take them at once."""
+        for name, made in self._made.items():
+            await made.background.stop()
+            if (lease := self._held.pop(name, None)) is None:
+                continue
+            try:
+                await self._store.release_lease(lease.held)
+            except StoreUnavailable as error:
+                # Others take it when it has run out.
+                self._log.warn(
+                    "the lease of the Asterisk {name} is not released: {error}",
+                    name=name,
+                    error=error,
+                )
+
+    async def _look_on(self) -> None:
+        while not self._is_stopping:
+            await self._look()
+            await self._background.pause(LOOK_S)
+
+    async def _look(self) -> None:
+        wanted = {
+            name: 0.0 if name in self._preferred else _LATER_S
+            for name in self._names
+            if name not in self._held
+        }
+        if not wanted:
+            return
+        asked_at = self._lease.seconds()
+        try:
+            found = await self._store.take_nodes(wanted)
+        except StoreUnavailable as error:
+            # The lease of this process is watched elsewhere.
+            self._log.debug("no Asterisk can be taken: {error}", error=error)
+            return
+        self._nodes.held_elsewhere = {
+            name: f"it is held by the instance {instance or '?'}: {held}"
+            for name, (instance, held) in found.others.items()
+        }
+        for name, held in found.taken.items():
+            lease = Lease(held, self._lease.seconds, asked_at)
+            self._held[name] = lease
+            if not self._is_stopping:
+                self._take(name, lease)
+
+    def _take(self, name: str, lease: Lease) -> None:
+        self._log.info(
+            "this instance holds the Asterisk {name} now",
+            name=name,
+            epoch=lease.held.epoch,
+        )
+        self._replace(name, lease).node.start()
+
+    def _lost(self, name: str, reason: str) -> None:
+        """Leave an Asterisk that another process has taken."""
+        if self._held.pop(name, None) is None:
+            return
+        self._log.error(
+            "this instance leaves the Asterisk {name}, whose calls it follows no more:"
+            " {reason}",
+            name=name,
+            reason=reason,
+        )
+        former = self._made[name]
+        self._replace(name, None)
+        self._background.start(f"leaving the Asterisk {name}", _leave(former))
+
+    def _replace(self, name: str, lease: Lease | None) -> Made:
+        made = self._build(name, lease, lambda reason: self._lost(name, reason))
+        self._made[name] = made
+        self._nodes.replace(made.node)
+        return made
+
+
+async def _leave(made: Made) -> None:
+    made.node.scheduler.disable()
+    await made.node.stop()
+    await made.background.stop()

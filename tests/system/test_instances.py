@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Several services on one database: each Asterisk has one, and another takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastagi.config.sections import InstanceSettings
+from fastagi.store import leases
+from tests.emulator.scenarios import Answers
+from tests.harness.world import ServiceProcess, World, settings
+from tests.system.harness import (
+    ALICE,
+    ANSWERS,
+    BOB,
+    NUMBER,
+    TALKS_10S,
+    ServiceTestCase,
+    live_first,
+    queue_settings,
+)
+
+#: Until another instance has taken over: the lease, a second, two looks at the
+#: channels two seconds apart, and some moments between.
+TAKEN_OVER_S = leases.NODE_LENGTH_S + 6
+TALKS_A_MINUTE = Answers(after_s=3, hangs_up_after_s=60)
+
+
+class InstancesTests(ServiceTestCase):
+    """The services a and b with the Asterisks ``default`` (alice) and ``berlin``."""
+
+    def make_world(self) -> World:
+        world = World()
+        world.leases_run_out = True
+        # The database's clock is the true time.
+        self.patch(leases, "_now", lambda _conn: world.clock.seconds())
+        self.berlin = world.add_asterisk("berlin")
+        self.berlin_support = self.berlin.add_queue("support", [BOB])
+        self.bob = self.berlin.phone(BOB).always(ANSWERS)
+        self.berlin_client = self.berlin.client(NUMBER).always(TALKS_10S)
+        return world
+
+    def launch(
+        self, name: str, prefers: Sequence[str] = (), **queue: Any
+    ) -> ServiceProcess:
+        process = self.world.launch(
+            settings(
+                queue_settings(retry_delay="1m", **queue),
+                nodes=("default", "berlin"),
+                instance=InstanceSettings(name=name, nodes=tuple(prefers)),
+            ),
+            host=f"host of {name}",
+        )
+        self.world.settle()
+        return process
+
+    @staticmethod
+    def held(process: ServiceProcess) -> list[str]:
+        nodes = process.service.nodes.all
+        return [node.name for node in nodes if node.manager.connected]
+
+    def both(self) -> tuple[ServiceProcess, ServiceProcess]:
+        a = self.launch("a", ["default"])
+        b = self.launch("b", ["berlin"])
+        self.world.run(3)
+        self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
+        return a, b
+
+    def rung(self) -> int:
+        return len(self.client.rung) + len(self.berlin_client.rung)
+
+    def test_each_has_its_own_and_takes_that_of_one_that_was_killed(self) -> None:
+        a, b = self.both()
+        self.world.run(60)
+        self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
+
+        a.kill()
+        self.world.run(leases.NODE_LENGTH_S - 2.5)
+        self.assertEqual(self.held(b), ["berlin"])
+        self.world.run_until(lambda: self.held(b) == ["default", "berlin"], 6)
+
+        # The first one is started again, and finds nothing that is free.
+        again = self.launch("a", ["default"])
+        self.world.run(60)
+        self.assertEqual(self.held(again), [])
+        b.kill()
+        self.world.run_until(lambda: len(self.held(again)) == 2, 12)
+
+    def test_killed_in_the_middle_of_a_callback_and_the_client_is_rung_once(
+        self,
+    ) -> None:
+        self.client.always(TALKS_A_MINUTE)
+        self.berlin_support.remove(BOB)
+        a, b = self.both()
+        self.add()
+        self.world.run_until(lambda: self.client.rung, 70)
+
+        a.kill()
+        self.world.run(TAKEN_OVER_S)
+        self.assertEqual(self.held(b), ["default", "berlin"])
+        self.assertEqual(self.world.task().status.value, "calling")
+        self.world.run(90)
+
+        self.assert_status("completed")
+        self.assertEqual(self.rung(), 1)
+        self.assertEqual(len(self.world.attempts()), 1)
+
+    @live_first
+    def test_frozen_longer_than_the_lease_and_woken_rings_nobody_twice(self) -> None:
+        self.client.always(TALKS_A_MINUTE)
+        self.berlin_support.remove(BOB)
+        self.alice.busy()
+        a, b = self.both()
+        self.add()
+        self.world.run(1)
+
+        a.freeze()
+        self.alice.busy(False)
+        self.world.run(TAKEN_OVER_S)
+        self.world.run_until(lambda: self.client.rung, 70)
+        a.thaw()
+        self.world.run(90)
+
+        self.assert_status("completed")
+        self.assertEqual(self.rung(), 1)
+        # The process goes on without that Asterisk.
+        self.assertEqual(a.lease_lost, [])
+        self.assertEqual((self.held(a), self.held(b)), ([], ["default", "berlin"]))
+        self.flushLoggedErrors()
+        b.kill()
+        self.world.run_until(lambda: len(self.held(a)) == 2, 12)
+
+    def test_frozen_with_a_callback_in_progress_and_woken_ends_nothing(self) -> None:
+        self.client.always(TALKS_A_MINUTE)
+        self.berlin_support.remove(BOB)
+        a, _b = self.both()
+        self.add()
+        self.world.run_until(lambda: self.client.rung, 70)
+
+        a.freeze()
+        self.world.run(TAKEN_OVER_S)
+        a.thaw()
+        self.world.run(5)
+        self.assertEqual(self.world.task().status.value, "calling")
+        self.world.run(90)
+
+        self.assert_status("completed")
+        self.assertEqual(self.rung(), 1)
+        self.flushLoggedErrors()
+
+    def test_stopped_in_peace_and_followed_within_a_second(self) -> None:
+        a, b = self.both()
+        a.stop()
+        self.world.run_until(lambda: a.stopped, 30)
+        stopped_at = self.world.t
+
+        self.world.run_until(lambda: len(self.held(b)) == 2, 5)
+
+        self.assertLess(self.world.t - stopped_at, 1.0)
+
+    @live_first
+    def test_lease_that_can_not_be_renewed_places_nothing_and_follows_on(self) -> None:
+        self.client.always(TALKS_A_MINUTE)
+        self.berlin_support.remove(BOB)
+        a = self.launch("a")
+        self.world.run(3)
+        self.add()
+        self.world.run_until(lambda: self.client.rung, 70)
+        a.database.broken["renew lease"] = "away"
+        self.add("0309999999")
+        other = self.asterisk.client("0309999999").always(TALKS_10S)
+        self.asterisk.phone("PJSIP/103").always(ANSWERS)
+        self.world.run(leases.NODE_LENGTH_S - 1)
+        self.support.add("PJSIP/103")
+        self.world.run(30)
+        self.assertEqual(other.rung, [])
+
+        self.world.run(60)
+        self.assertEqual(self.world.tasks()[0].status.value, "completed")
+        self.assertEqual(other.rung, [])
+        del a.database.broken["renew lease"]
+        self.world.run(30)
+        self.assertEqual(len(other.rung), 1)
+        self.flushLoggedErrors()
+
+    def test_request_is_taken_by_one_that_does_not_hold_the_asterisk(self) -> None:
+        self.support.remove(ALICE)
+        a, b = self.both()
+        # The last one that was started has the FastAGI port of both dialplans.
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(5)
+        call.press()
+        self.world.run(60)
+
+        self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
+        self.assert_status("completed")
+        self.assertEqual(len(self.berlin_client.rung), 1)
+        self.assertEqual(self.rung(), 1)
