@@ -65,6 +65,13 @@ CONFIRMED_EVENT: Final = "CallbackConfirmed"
 REQUEST_FAMILY: Final = "callback-request"
 #: Name of the user event for a new entry in that family.
 KEPT_EVENT: Final = "CallbackKept"
+#: Context that ends a callback of a service that does not hold this Asterisk any more.
+FENCE_CONTEXT: Final = "callback-fence"
+#: Where AstDB has the epoch of the service that holds this Asterisk.
+EPOCH_IN_ASTDB: Final = "DB(callback-fence/epoch)"
+#: Name of the user event for a callback that was ended there.
+STALE_EVENT: Final = "CallbackStale"
+
 #: Context and extension that delete a stored request from AstDB.
 FORGET_CONTEXT: Final = "callback-forget"
 FORGET_REQUEST_EXTEN: Final = "request"
@@ -170,5 +177,7 @@ class Variable(StrEnum):
     CLIENT_WAIT = "CALLBACK_CLIENT_WAIT"
     CLIENT_TIMES = "CALLBACK_CLIENT_TIMES"
     FORGET = "CALLBACK_FORGET"
+    EPOCH = "CALLBACK_EPOCH"
+    NOT_AFTER = "CALLBACK_NOT_AFTER"
     CALLERID_NUM = "CALLBACK_CALLERID_NUM"
     CALLERID_NAME = "CALLBACK_CALLERID_NAME"

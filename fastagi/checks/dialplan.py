@@ -33,6 +33,7 @@ CONTEXTS: Final = (
     "callback-keep",
     "callback-return",
     dialplan.MEMBER_CONTEXT,
+    dialplan.FENCE_CONTEXT,
     "callback-forget",
     dialplan.CALLER_CONTEXT,
     dialplan.AGENT_CONTEXT,

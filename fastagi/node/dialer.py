@@ -226,6 +226,7 @@ class Dialer:
         clock: Clock,
         background: Background,
         hold: Hold,
+        fence: Callable[[], Mapping[str, str]],
         dialplan_has_agent_keys: Callable[[], bool],
         dialplan_has_client_key: Callable[[], bool],
         dialplan_has_client_first: Callable[[], bool],
@@ -236,6 +237,10 @@ class Dialer:
         self._clock = clock
         self._background = background
         self._hold = hold
+        #: The variables by which Asterisk refuses a call that it reads too late.
+        self._fence = fence
+        #: Called after Asterisk has refused one.
+        self.was_stale: Listeners[[]] = Listeners("a call that was read too late")
         #: Whether the dialplan that Asterisk has loaded can ask agents for a key.
         self._dialplan_has_agent_keys = dialplan_has_agent_keys
         #: The same for a key of the client, and for answering machines.
@@ -752,6 +757,7 @@ class Dialer:
             Variable.CALLERID_NAME: caller_name,
             Variable.CALLERID_NUM: caller_num,
             Variable.FORGET: forget,
+            **self._fence(),
             **self._keys(running),
             **self._client_key(running),
         }
@@ -1072,10 +1078,24 @@ class Dialer:
             return
         if event.user_event == dialplan.OUTCOME_EVENT:
             self._take_outcome(running, Outcome.said(event))
+        elif event.user_event == dialplan.STALE_EVENT:
+            self._ended_as_stale(running)
         elif event.user_event == dialplan.LEFT_LINE_EVENT:
             self._sent_away(running, event.queue_status)
         elif event.user_event == dialplan.CONFIRMED_EVENT:
             self._client_confirmed(running)
+
+    def _ended_as_stale(self, running: RunningAttempt) -> None:
+        """Withdraw an attempt that the dialplan ended before any phone rang."""
+        self._log.warn(
+            "task {task_id}: Asterisk did not place its call, as it read it too late or"
+            " another service had taken over",
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+        )
+        running.ending = True
+        running.progress.withdrawn = because(Code.ERROR, error="read too late")
+        self.was_stale.call()
 
     def _client_confirmed(self, running: RunningAttempt) -> None:
         if not running.progress.client_confirmed:

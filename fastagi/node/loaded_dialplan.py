@@ -27,6 +27,7 @@ _HAS_CLIENT_KEY: Final = f"DIALPLAN_EXISTS({dialplan.CONFIRM_CONTEXT},s,1)"
 _HAS_CLIENT_FIRST: Final = (
     f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.CLIENT_EXTEN},1)"
 )
+_HAS_FENCE: Final = f"DIALPLAN_EXISTS({dialplan.FENCE_CONTEXT},s,1)"
 _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
@@ -105,6 +106,16 @@ class LoadedDialplan:
                 "agents are called first, whatever 'first' says",
                 "call clients first",
             )
+        )
+
+    async def learn_for_several_services(self) -> None:
+        """Warn if the dialplan places the calls of a service that was replaced."""
+        await self._has(
+            _HAS_FENCE,
+            False,
+            "a service that was frozen may place a call after another one has taken"
+            " over",
+            "tell who holds this Asterisk",
         )
 
     async def learn_for_operators(self) -> None:

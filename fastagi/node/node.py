@@ -36,6 +36,7 @@ from fastagi.node.catch_up import CatchUp
 from fastagi.node.choices import SESSION_S, CallerChoices
 from fastagi.node.dialer import Dialer
 from fastagi.node.expected_waits import ExpectedWaits
+from fastagi.node.fence import Fence
 from fastagi.node.hold import Hold
 from fastagi.node.live_node import LiveNode
 from fastagi.node.loaded_dialplan import LoadedDialplan
@@ -49,6 +50,7 @@ from fastagi.node.scheduler import Others, Scheduler
 from fastagi.node.targets import Target, target_key, targets
 from fastagi.node.trackers import Remove, Trackers
 from fastagi.node.trunks import Trunks
+from fastagi.node.until_known import until_known
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Afterwards, Listeners, OnceForAll
@@ -267,6 +269,7 @@ class Node:
             settings=settings,
             known=self.queue_monitor.queues.names,
         )
+        self.fence = Fence(manager=self.manager, clock=clock, owner=owner)
         self.hold = Hold(manager=self.manager, background=background)
         self.dialer = Dialer(
             manager=self.manager,
@@ -274,6 +277,7 @@ class Node:
             clock=clock,
             background=background,
             hold=self.hold,
+            fence=self.fence.variables,
             dialplan_has_agent_keys=lambda: self.dialplan.has_agent_keys,
             dialplan_has_client_key=lambda: self.dialplan.has_client_key,
             dialplan_has_client_first=lambda: self.dialplan.has_client_first,
@@ -368,7 +372,7 @@ class Node:
             events_stored=lambda: self.events_stored.call(),
             hold=self.hold,
             is_connected=lambda: self.manager.connected,
-            may_call=owner.may_call,
+            may_call=lambda: self.fence.is_set and owner.may_call(),
             holds_lease=lambda: owner.holds_lease,
             dialplan_has_places=self._dialplan_has_places,
             dialplan_has_only=lambda: self.dialplan.has_only,
@@ -473,6 +477,7 @@ class Node:
         yield manager.on_connected(self._link_is_back)
         yield manager.on_connected(self.queue_monitor.connected)
         yield manager.on_connected(self.hold.release)
+        yield manager.on_connected(self.fence.unset)
         yield manager.on_connected(self._connected)
         yield manager.on_disconnected(self._link_lost)
         yield manager.on_disconnected(self.queue_monitor.disconnected)
@@ -507,6 +512,7 @@ class Node:
         yield self._then(tracker.client_is_busy, everywhere.withdraw)
         yield self._then(tracker.client_is_free, everywhere.client_is_free)
         yield self._then(tracker.call_ended, self.catch_up.call_ended)
+        yield self._then(self.dialer.was_stale, self._was_stale)
         yield self._then(self.dialer.sent_away, self.scheduler.sent_away)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
         yield self._then(self._owner.renewed, self.scheduler.wake)
@@ -597,6 +603,9 @@ class Node:
                 self._running and not self._owner.is_lost and self.manager.is_up(link)
             )
 
+        # Before anything else: who held this Asterisk before places no more calls.
+        if not await self._set_fence(link):
+            return
         # Start this first, so the client keys are renewed before other changes.
         in_line = Deferred.fromCoroutine(self._use_number_plan())
         known = await self.trackers.learn(link)
@@ -650,6 +659,26 @@ class Node:
                 self.offers.enable()
         self.changed.call()
 
+    async def _set_fence(self, link: int) -> bool:
+        if not self.fence.is_wanted:
+            return True
+        return await until_known(
+            self.fence.set,
+            "that no other service places calls here",
+            manager=self.manager,
+            link=link,
+            background=self._background,
+        )
+
+    def _was_stale(self) -> None:
+        """Read Asterisk's clock again, which may have been set."""
+        self.fence.unset()
+        self._background.start("reading Asterisk's clock", self._set_fence_again())
+
+    async def _set_fence_again(self) -> None:
+        if await self._set_fence(self.manager.link_number):
+            self.scheduler.wake()
+
     # -- what changes from outside -----------------------------------------
 
     def events_are_stored(self) -> None:
@@ -692,6 +721,8 @@ class Node:
 
     async def _learn_dialplan_for_operators(self) -> None:
         await self.dialplan.learn_for_operators()
+        if self.fence.is_wanted:
+            await self.dialplan.learn_for_several_services()
         self.scheduler.wake()
         await self._missing_queues.warn()
 

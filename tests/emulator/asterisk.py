@@ -91,6 +91,7 @@ class FakeAsterisk:
             "DIALPLAN_EXISTS(callback-only,s,1)",
             "DIALPLAN_EXISTS(callback-confirm,s,1)",
             "DIALPLAN_EXISTS(callback-member,client,1)",
+            "DIALPLAN_EXISTS(callback-fence,s,1)",
         }
         #: PJSIP endpoints that it does not have.
         self.missing_endpoints: set[str] = set()
@@ -608,6 +609,9 @@ class FakeAsterisk:
             family = variable.removeprefix("DB_KEYS(").removesuffix(")")
             keys = ",".join(key for of, key in self.astdb if of == family)
             return success("Success", Variable=variable, Value=keys[:1023])
+        if variable == "EPOCH":
+            epoch = f"{self.clock.seconds() + self.skew_s:.0f}"
+            return success("Success", Variable=variable, Value=epoch)
         if variable.startswith("DIALPLAN_EXISTS("):
             found = variable in self.dialplan_has
             return success("Success", Variable=variable, Value=str(int(found)))
@@ -639,6 +643,11 @@ class FakeAsterisk:
         return success("Success", Variable=variable, Value=channel.presentation)
 
     def _set_var(self, action: Action) -> Answer:
+        variable = action.get("Variable")
+        if variable.startswith("DB("):
+            family, _, key = variable[3:-1].partition("/")
+            self.astdb[family, key] = action.get("Value")
+            return success("Variable Set")
         channel = self._channel(action)
         if channel is None:
             return error("No such channel")

@@ -139,6 +139,16 @@ class Callback:
 
     def _run_member_leg(self) -> None:
         pbx, half = self._pbx, self.member_half
+        if self._is_stale:
+            pbx.tell(
+                "UserEvent",
+                "user",
+                *half.headers(),
+                ("UserEvent", "CallbackStale"),
+                ("CallbackID", self._variable("CALLBACK_ID")),
+            )
+            self._member_leg_failed()
+            return
         forget = self._variable("CALLBACK_FORGET")
         if forget == "all":
             pbx.forget("callback-outcome")
@@ -190,6 +200,18 @@ class Callback:
         pbx.dial(half, self._agent.channel, "DialBegin", ("DialString", phone.resource))
         self._agent.begin()
         self._later(ring_s, self._extension_rang_in_vain)
+
+    @property
+    def _is_stale(self) -> bool:
+        """Whether the context callback-fence ends it."""
+        epoch = self._variable("CALLBACK_EPOCH")
+        has_fence = "DIALPLAN_EXISTS(callback-fence,s,1)" in self._pbx.dialplan_has
+        if not epoch or not has_fence:
+            return False
+        now = self._pbx.clock.seconds() + self._pbx.skew_s
+        newest = self._pbx.astdb.get(("callback-fence", "epoch"), "0")
+        late = now > int(self._variable("CALLBACK_NOT_AFTER"))
+        return late or int(epoch) < int(newest)
 
     def _left_queue(self, status: str = "") -> None:
         """Queue() ended without an agent."""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastagi.config.sections import InstanceSettings
+from fastagi.domain.attempt import Disposition
 from fastagi.store import leases
 from tests.emulator.scenarios import Answers
 from tests.harness.world import ServiceProcess, World, settings
@@ -148,6 +149,94 @@ class InstancesTests(ServiceTestCase):
         self.assert_status("completed")
         self.assertEqual(self.rung(), 1)
         self.flushLoggedErrors()
+
+    def read_next_call_late(self) -> Callable[[], None]:
+        """Let Asterisk not read the next call; return what lets it read on."""
+        ends = [w.server for w in self.asterisk.manager_wires if not w.server.closed]
+
+        def stop_reading(what: str, data: bytes) -> None:
+            if what == "AMI" and b"callback-member" in data:
+                self.world.listeners.remove(stop_reading)
+                for end in ends:
+                    end.frozen = True
+
+        def read_on() -> None:
+            self.assertNotIn(stop_reading, self.world.listeners)
+            for end in ends:
+                end.frozen = False
+            self.world.settle()
+
+        self.world.listeners.append(stop_reading)
+        return read_on
+
+    @live_first
+    def test_call_of_a_killed_service_that_asterisk_reads_late_rings_nobody(
+        self,
+    ) -> None:
+        self.client.always(TALKS_10S)
+        self.berlin_support.remove(BOB)
+        self.alice.busy()
+        b = self.launch("b", ["berlin"])
+        a = self.launch("a", ["default"])
+        self.world.run(3)
+        self.add()
+        read_on = self.read_next_call_late()
+        self.alice.busy(False)
+        self.world.run_until(lambda: self.world.attempts(), 10)
+        self.world.run(0.1)
+        a.kill()
+        # Asterisk has not noticed the end of the link either.
+        self.world.run_until(lambda: "default" in self.held(b), 20)
+        self.world.run_until(lambda: self.client.rung, 70)
+        (_, second) = self.world.attempts()
+        self.assertEqual(len(self.asterisk.callbacks), 1)
+
+        read_on()
+        self.world.run(60)
+
+        self.assertEqual(len(self.asterisk.callbacks), 2)
+        self.assertEqual(len(self.client.rung), 1)
+        self.assertEqual(len(self.alice.rung), 1)
+        self.assertEqual(second.node, "default")
+        self.assert_status("completed")
+
+    @live_first
+    def test_call_that_asterisk_reads_too_late_rings_nobody_and_is_placed_again(
+        self,
+    ) -> None:
+        self.client.always(TALKS_10S)
+        self.berlin_support.remove(BOB)
+        self.alice.busy()
+        self.launch("a")
+        self.world.run(3)
+        self.add()
+        read_on = self.read_next_call_late()
+        self.alice.busy(False)
+        self.world.run(17)
+        self.assertEqual(len(self.world.attempts()), 1)
+        self.assertEqual(self.alice.rung, [])
+
+        read_on()
+        self.world.run(90)
+
+        first, _ = self.world.attempts()
+        self.assertEqual(first.disposition, Disposition.WITHDRAWN)
+        self.assertEqual(len(self.client.rung), 1)
+        self.assertEqual(len(self.alice.rung), 1)
+        self.assert_status("completed")
+
+    @live_first
+    def test_clock_of_asterisk_is_set_and_calls_go_on(self) -> None:
+        self.client.always(TALKS_10S)
+        self.berlin_support.remove(BOB)
+        self.launch("a")
+        self.world.run(3)
+        self.world.set_wall_clock(3600)
+        self.add()
+        self.world.run(120)
+        self.assert_status("completed")
+        self.assertEqual(len(self.client.rung), 1)
+        self.assertEqual(len(self.world.attempts()), 2)
 
     def test_stopped_in_peace_and_followed_within_a_second(self) -> None:
         a, b = self.both()
