@@ -227,7 +227,7 @@ class CallbackService:
             )
             if held is not None:
                 self._show(node)
-            return Made(node, background)
+            return Made(node, of_node, background)
 
         self._holdings: Holdings | None = None
         if settings.instance.name:
@@ -237,7 +237,9 @@ class CallbackService:
                 lease=lease,
                 nodes=nodes,
                 store=store,
+                clock=clock,
                 background=self._background,
+                tasks_changed=self._tasks_changed.call,
                 build=new_holding,
             )
             self._holdings.make()

@@ -67,8 +67,11 @@ REQUEST_FAMILY: Final = "callback-request"
 KEPT_EVENT: Final = "CallbackKept"
 #: Context that ends a callback of a service that does not hold this Asterisk any more.
 FENCE_CONTEXT: Final = "callback-fence"
-#: Where AstDB has the epoch of the service that holds this Asterisk.
-EPOCH_IN_ASTDB: Final = "DB(callback-fence/epoch)"
+#: Its extension that stores the epoch of the service that has taken this Asterisk, and
+#: where AstDB has it.
+FENCE_SET_EXTEN: Final = "set"
+FENCE_FAMILY: Final = "callback-fence"
+FENCE_KEY: Final = "epoch"
 #: Name of the user event for a callback that was ended there.
 STALE_EVENT: Final = "CallbackStale"
 

@@ -254,11 +254,6 @@ def set_var(channel: str, variable: str, value: str) -> Action:
     )
 
 
-def set_global(variable: str, value: str) -> Action:
-    """Set a global variable, or what a function such as DB() stores."""
-    return _action("Setvar", ("Variable", variable), ("Value", value))
-
-
 def hangup(channel: str, cause: int | None = None) -> Action:
     """Hang up a channel.
 

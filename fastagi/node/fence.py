@@ -10,20 +10,30 @@ too late, before anybody's phone rings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.logger import Logger
 
+from fastagi import dialplan as names
 from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed
+from fastagi.ami.events import DBGetResponse
 from fastagi.ami.session import AmiSession
-from fastagi.dialplan import EPOCH_IN_ASTDB, Variable
+from fastagi.dialplan import Variable
+from fastagi.node.loaded_dialplan import LoadedDialplan
+from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.owner import Owner
 from fastagi.store.errors import StoreUnavailable
 
 #: How long after it was sent Asterisk may read an Originate, in seconds.
 _COUNTS_S: Final = 15.0
+#: Time limit of the channel that stores the epoch, in seconds.
+_STORING_S: Final = 5.0
+#: Interval and number of looks whether AstDB has it.
+_LOOK_S: Final = 0.1
+_LOOKS: Final = 30
 
 
 class Fence:
@@ -34,10 +44,22 @@ class Fence:
 
     _log = Logger()
 
-    def __init__(self, *, manager: AmiSession, clock: Clock, owner: Owner) -> None:
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        clock: Clock,
+        background: Background,
+        owner: Owner,
+        dialplan: LoadedDialplan,
+        new_channel_id: Callable[[], str],
+    ) -> None:
         self._manager = manager
         self._clock = clock
+        self._background = background
         self._owner = owner
+        self._dialplan = dialplan
+        self._new_channel_id = new_channel_id
         #: Asterisk's time less the steady clock, in seconds; None: Asterisk does not
         #: know the epoch.
         self._ahead_s: float | None = None
@@ -63,21 +85,56 @@ class Fence:
             ActionFailed: Asterisk refuses it.
             ActionTimedOut: Asterisk does not answer.
             NotConnected: there is no link.
-            StoreUnavailable: it is not sure that this process holds the Asterisk.
+            StoreUnavailable: it is not sure that this process holds the Asterisk, or
+                that Asterisk knows it.
         """
         if not self.is_wanted:
             return
         if not self._owner.may_call():
             raise StoreUnavailable("the lease of the Asterisk has run out")
-        epoch = str(self._owner.lease.held.epoch)
-        await self._manager.send(actions.set_global(EPOCH_IN_ASTDB, epoch))
+        await self._dialplan.learn_for_several_services()
+        if self._dialplan.has_fence:
+            await self._store_epoch(str(self._owner.lease.held.epoch))
         asked_at = self._clock.steady()
         answer = await self._manager.send(actions.get_var("EPOCH"))
         self._ahead_s = float(answer.get("Value") or 0) - asked_at
 
+    async def _store_epoch(self, epoch: str) -> None:
+        """Let the dialplan store the epoch, as the manager may not write to AstDB."""
+        channel_id = self._new_channel_id()
+        await self._manager.send(
+            actions.originate(
+                channel=f"Local/{names.FENCE_SET_EXTEN}@{names.FENCE_CONTEXT}/n",
+                application="Hangup",
+                channel_id=f"{channel_id}-1",
+                other_channel_id=f"{channel_id}-2",
+                variables={Variable.EPOCH: epoch},
+                timeout_s=_STORING_S,
+            )
+        )
+        for _ in range(_LOOKS):
+            if await self._stored() == epoch:
+                return
+            await self._background.pause(_LOOK_S)
+        raise StoreUnavailable(
+            "Asterisk has not stored the epoch of the lease in AstDB"
+        )
+
+    async def _stored(self) -> str:
+        """Return the epoch in AstDB; empty if there is none."""
+        try:
+            found = await self._manager.send_list(
+                actions.db_get(names.FENCE_FAMILY, names.FENCE_KEY)
+            )
+        except ActionFailed as error:
+            if error.shutting_down:
+                raise
+            return ""
+        return "".join(DBGetResponse.parse(message).val for message in found)
+
     def variables(self) -> Mapping[str, str]:
         """Return the variables of an Originate that is sent now."""
-        if not self.is_wanted or self._ahead_s is None:
+        if not (self.is_wanted and self._dialplan.has_fence) or self._ahead_s is None:
             return {}
         until = self._clock.steady() + self._ahead_s + _COUNTS_S
         return {

@@ -18,9 +18,12 @@ from attrs import frozen
 
 from twisted.logger import Logger
 
+from fastagi.domain.reason import Code, because
 from fastagi.node.node import Node
-from fastagi.node.nodes import Nodes
+from fastagi.node.nodes import CALLS_COUNT_S, Nodes
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
+from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.leases import Lease
 from fastagi.store.store import TaskStore
@@ -30,6 +33,8 @@ LOOK_S: Final = 0.5
 #: How much longer than its lease lasts an Asterisk must have been free before an
 #: instance takes it that does not prefer it, in seconds.
 _LATER_S: Final = 1.0
+#: Interval of looks for due tasks, even if nothing has changed, in seconds.
+_LOOK_AT_TASKS_S: Final = 5.0
 
 
 @frozen
@@ -37,6 +42,7 @@ class Made:
     """A node, and the owner of its work, which ends when the node is left."""
 
     node: Node
+    store: TaskStore
     background: Background
 
 
@@ -59,7 +65,9 @@ class Holdings:
         lease: Lease,
         nodes: Nodes,
         store: TaskStore,
+        clock: Clock,
         background: Background,
+        tasks_changed: Callable[[], None],
         build: Build,
     ) -> None:
         """Prepare; :meth:`start` takes Asterisks.
@@ -70,7 +78,9 @@ class Holdings:
             lease: the lease of this process.
             nodes: has a node for each Asterisk, held or not.
             store: takes and releases the leases.
+            clock: the clocks.
             background: the owner of the work.
+            tasks_changed: called when another service may have changed tasks.
             build: builds nodes.
         """
         self._names = tuple(names)
@@ -78,8 +88,25 @@ class Holdings:
         self._lease = lease
         self._nodes = nodes
         self._store = store
+        self._clock = clock
         self._background = background
+        self._tasks_changed = tasks_changed
         self._build = build
+        self._calls = Worker(
+            self._store_calls,
+            what="storing who is in a call",
+            background=background,
+            clock=clock,
+            trouble="other services do not know who is in a call",
+            passing=StoreUnavailable,
+            retry_s=LOOK_S,
+        )
+        #: The keys of clients in a call that are stored, by Asterisk.
+        self._stored_calls: dict[str, frozenset[str]] = {}
+        #: The last event of all tasks that was seen, and when tasks were last looked
+        #: at, by the steady clock.
+        self._last_event = 0
+        self._looked_at = 0.0
         self._made: dict[str, Made] = {}
         self._held: dict[str, Lease] = {}
         self._is_stopping = False
@@ -97,6 +124,7 @@ class Holdings:
     def take_no_more(self) -> None:
         """Take no further Asterisk, as the service stops."""
         self._is_stopping = True
+        self._calls.stop()
 
     async def stop(self) -> None:
         """Leave all Asterisks, and let other instances take them at once."""
@@ -117,6 +145,8 @@ class Holdings:
     async def _look_on(self) -> None:
         while not self._is_stopping:
             await self._look()
+            self._calls.wake()
+            await self._look_at_others()
             await self._background.pause(LOOK_S)
 
     async def _look(self) -> None:
@@ -150,7 +180,10 @@ class Holdings:
             name=name,
             epoch=lease.held.epoch,
         )
-        self._replace(name, lease).node.start()
+        node = self._replace(name, lease).node
+        node.call_tracker.client_is_busy.add(lambda _key, _why: self._calls.wake())
+        node.call_tracker.client_is_free.add(self._calls.wake)
+        node.start()
 
     def _lost(self, name: str, reason: str) -> None:
         """Leave an Asterisk that another process has taken."""
@@ -162,9 +195,69 @@ class Holdings:
             name=name,
             reason=reason,
         )
+        self._stored_calls.pop(name, None)
         former = self._made[name]
         self._replace(name, None)
         self._background.start(f"leaving the Asterisk {name}", _leave(former))
+
+    # -- what others do, and what they must know -------------------------------
+
+    async def _look_at_others(self) -> None:
+        running = [
+            one.task.id
+            for name in self._held
+            for one in self._made[name].node.dialer.running.values()
+        ]
+        try:
+            seen = await self._store.look_at_others(
+                list(self._held), running, self._clock.now()
+            )
+        except StoreUnavailable as error:
+            self._log.debug("others can not be looked at: {error}", error=error)
+            return
+        for task in seen.to_withdraw:
+            if task.cancel_requested:
+                self._nodes.withdraw_task(task.id, task.why)
+            else:
+                self._nodes.withdraw_unanswered(task.id, task.why)
+        begun, freed = (
+            seen.busy - self._nodes.busy_elsewhere,
+            self._nodes.busy_elsewhere - seen.busy,
+        )
+        self._nodes.busy_elsewhere = seen.busy
+        for key in begun:
+            self._nodes.withdraw(key, because(Code.CLIENT_RANG_IN))
+        now = self._clock.steady()
+        # Events may be stored in another order than that of their ids.
+        is_time = now - self._looked_at >= _LOOK_AT_TASKS_S
+        if freed or seen.last_event != self._last_event or is_time:
+            self._last_event = seen.last_event
+            self._looked_at = now
+            self._tasks_changed()
+
+    async def _store_calls(self) -> None:
+        for name, lease in list(self._held.items()):
+            made = self._made[name]
+            busy = self._busy(made.node, lease)
+            stored = self._stored_calls.get(name)
+            if busy is None or busy == stored:
+                continue
+            if stored is None:
+                await made.store.put_calls(busy, None)
+            else:
+                await made.store.put_calls(busy - stored, stored - busy)
+            if self._held.get(name) is lease:
+                self._stored_calls[name] = busy
+
+    @staticmethod
+    def _busy(node: Node, lease: Lease) -> frozenset[str] | None:
+        """Return who is in a call on an Asterisk; None: what is stored counts."""
+        if node.knows_calls and node.has_link_within(CALLS_COUNT_S):
+            return frozenset(node.call_tracker.busy())
+        held_s = lease.seconds() - lease.first_taken_at
+        if node.knows_calls or held_s > CALLS_COUNT_S:
+            return frozenset()
+        return None
 
     def _replace(self, name: str, lease: Lease | None) -> Made:
         made = self._build(name, lease, lambda reason: self._lost(name, reason))

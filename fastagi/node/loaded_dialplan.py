@@ -55,6 +55,8 @@ class LoadedDialplan:
         #: Whether it can call clients first, and whether that is needed. No, until
         #: Asterisk says yes: an older dialplan has no extension for it.
         self.has_client_first = False
+        #: Whether it refuses calls of a service that was replaced.
+        self.has_fence = False
 
     async def learn(self) -> None:
         """Ask for the abilities that any queue needs; no answer changes nothing."""
@@ -109,13 +111,13 @@ class LoadedDialplan:
         )
 
     async def learn_for_several_services(self) -> None:
-        """Warn if the dialplan places the calls of a service that was replaced."""
-        await self._has(
+        """Ask whether it refuses the calls of a service that was replaced."""
+        self.has_fence = await self._has(
             _HAS_FENCE,
-            False,
+            self.has_fence,
             "a service that was frozen may place a call after another one has taken"
             " over",
-            "tell who holds this Asterisk",
+            "refuse calls of a service that does not hold this Asterisk any more",
         )
 
     async def learn_for_operators(self) -> None:

@@ -237,6 +237,8 @@ class Node:
         self._running = False
         #: Whether it was started: one that another process holds never is.
         self.is_at_work = False
+        #: Whether it was known once which calls are in progress.
+        self.knows_calls = False
         #: Whether Asterisk was asked for the dialplan since the last connect or reload.
         self._dialplan_is_known = False
         #: Delays the consequences of an event until all trackers have handled it.
@@ -261,6 +263,14 @@ class Node:
             keeps_places=self._keeps_places,
         )
         self.dialplan = LoadedDialplan(manager=self.manager, settings=settings)
+        self.fence = Fence(
+            manager=self.manager,
+            clock=clock,
+            background=background,
+            owner=owner,
+            dialplan=self.dialplan,
+            new_channel_id=self._new_channel_id,
+        )
         self.trunks = Trunks(
             manager=self.manager, background=background, settings=settings
         )
@@ -269,7 +279,6 @@ class Node:
             settings=settings,
             known=self.queue_monitor.queues.names,
         )
-        self.fence = Fence(manager=self.manager, clock=clock, owner=owner)
         self.hold = Hold(manager=self.manager, background=background)
         self.dialer = Dialer(
             manager=self.manager,
@@ -624,6 +633,7 @@ class Node:
         await self.catch_up.run()
         await self._learn_dialplan()
         if goes_on():
+            self.knows_calls = True
             self.call_tracker.withdraw_calls_to_busy_clients()
             self._has_resumed = True
             # The scheduler asks :attr:`why_not_here` before each call.
@@ -721,8 +731,6 @@ class Node:
 
     async def _learn_dialplan_for_operators(self) -> None:
         await self.dialplan.learn_for_operators()
-        if self.fence.is_wanted:
-            await self.dialplan.learn_for_several_services()
         self.scheduler.wake()
         await self._missing_queues.warn()
 

@@ -101,6 +101,8 @@ class Nodes:
         self._agents: dict[str, dict[str, object]] = {}
         #: Who holds the Asterisks that this process does not, in words.
         self.held_elsewhere: Mapping[str, str] = {}
+        #: The keys of clients in a call on Asterisks that other services hold.
+        self.busy_elsewhere: frozenset[str] = frozenset()
 
     def add(self, node: Node) -> None:
         """Add a node; the first one is that of what concerns no single node."""
@@ -128,7 +130,7 @@ class Nodes:
 
     def busy(self) -> set[str]:
         """Return the keys of clients in a call on any Asterisk: nobody calls them."""
-        found: set[str] = set()
+        found: set[str] = set(self.busy_elsewhere)
         for node in self.all:
             if not self.are_several or not node.is_gone:
                 found |= node.call_tracker.busy()

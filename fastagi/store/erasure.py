@@ -26,6 +26,7 @@ from fastagi.store import guards, offers, queries, schema
 from fastagi.store.events import write_event
 from fastagi.store.rows import moment_or_none, task_of
 from fastagi.store.schema import Span
+from fastagi.store.together import forget_calls_of_nobody
 
 #: Maximum number of tasks that are erased or deleted in one transaction.
 TASKS_AT_ONCE: Final = 20
@@ -41,6 +42,7 @@ _later: Final = schema.later_request
 _refusal: Final = schema.refusal
 _offer: Final = schema.offer
 _talk: Final = schema.last_talk
+_in_call: Final = schema.in_call
 _entered: Final = schema.entered_number
 _tally: Final = schema.tally
 
@@ -173,6 +175,8 @@ def _erase_old_rows(conn: sa.Connection, before: float) -> int:
     old = {"before": before}
     changed = _erase_refusals(conn, conn.execute(_OLD_REFUSALS, old).all())
     changed += _erase_offers(conn, list(conn.execute(_OLD_OFFERS, old).scalars()))
+    # Of whatever age: not counted, as nobody asked for these.
+    forget_calls_of_nobody(conn)
     return changed + sum(conn.execute(each, old).rowcount for each in _DELETE_OLD)
 
 
@@ -252,6 +256,7 @@ def erase_rows_of_number(
     for statement in (
         delete(_talk).where(_talk.c.number_key.in_(keys)),
         delete(_entered).where(_entered.c.caller_key.in_(keys)),
+        delete(_in_call).where(_in_call.c.number_key.in_(keys)),
     ):
         changed += conn.execute(statement).rowcount
     return changed

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import sqlalchemy as sa
-from attrs import define, evolve, frozen
+from attrs import Factory, define, evolve, field, frozen
 from sqlalchemy import bindparam, insert, select, update
 
 from twisted.logger import Logger
@@ -209,12 +209,12 @@ def held_of(conn: sa.Connection, row: sa.Row[Any]) -> Held:
         epoch=row.epoch,
         since=datetime.fromtimestamp(row.since, UTC),
         runs_out=runs_out,
-        left_s=row.valid_until - _now(conn) if runs_out else 0.0,
+        left_s=row.valid_until - now(conn) if runs_out else 0.0,
         name=row.name,
     )
 
 
-def _now(conn: sa.Connection) -> float:
+def now(conn: sa.Connection) -> float:
     """Return the database's time, which is the same for all of its clients."""
     if conn.dialect.name == "postgresql":
         # Not now(), the start of the transaction, which may have waited for a lock.
@@ -317,9 +317,9 @@ def _write(
     new: bool,
     name: str,
 ) -> Held:
-    now = _now(conn)
+    at = now(conn)
     held = Held(
-        process, token, epoch, datetime.fromtimestamp(now, UTC), runs_out, name=name
+        process, token, epoch, datetime.fromtimestamp(at, UTC), runs_out, name=name
     )
     length_s = held.length_s if token else 0.0
     values = {
@@ -329,9 +329,9 @@ def _write(
         "pid_space": process.pid_space,
         "process_start": process.start,
         "token": token,
-        "since": now,
+        "since": at,
         "epoch": epoch,
-        "valid_until": now + length_s if runs_out else None,
+        "valid_until": at + length_s if runs_out else None,
     }
     if new:
         try:
@@ -385,7 +385,7 @@ def _extend(conn: sa.Connection, held: Held) -> Held | None:
         "lease_name": held.name,
         "our_token": held.token,
         "our_epoch": held.epoch,
-        "until": _now(conn) + held.length_s,
+        "until": now(conn) + held.length_s,
     }
     epoch = conn.execute(_EXTEND, ours).scalar()
     return None if epoch is None else evolve(held, epoch=epoch, left_s=held.length_s)
@@ -415,7 +415,7 @@ def assert_held(conn: sa.Connection, held: Held, *, valid: bool = False) -> None
     row = conn.execute(_OURS, key).first()
     if row is None:
         raise _lease_lost(held, read(conn, held.name))
-    if valid and held.runs_out and row.valid_until <= _now(conn):
+    if valid and held.runs_out and row.valid_until <= now(conn):
         raise LeaseLost("the lease of this process has run out")
 
 
@@ -444,6 +444,10 @@ class Lease:
     held: Held
     seconds: Callable[[], float]
     taken_at: float
+    #: When it was taken, before all renewals.
+    first_taken_at: float = field(
+        init=False, default=Factory(lambda lease: lease.taken_at, takes_self=True)
+    )
 
     @property
     def is_sure(self) -> bool:

@@ -488,6 +488,14 @@ _index(
     name="ix_tally_days",
 )
 
+#: Clients in a call on each Asterisk, for the other services on the database.
+in_call = Table(
+    "in_call",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("number_key", Text, primary_key=True),
+)
+
 #: The process that runs the service on this database, or the processes, and who holds
 #: each Asterisk.
 lease = Table(

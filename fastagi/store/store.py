@@ -61,6 +61,7 @@ from fastagi.store import (
     slots,
     statements,
     tallies,
+    together,
 )
 from fastagi.store.changes import Change
 from fastagi.store.engine import Alone, Database
@@ -224,6 +225,35 @@ class TaskStore:
             "take nodes", node_leases.take_free, ours, dict(wanted)
         )
 
+    async def look_at_others(
+        self, own: Collection[str], calling: Collection[int], now: datetime
+    ) -> together.Look:
+        """Look at what other services on the database have done.
+
+        Args:
+            own: the Asterisks that this one holds.
+            calling: the ids of tasks in progress there.
+            now: the current time.
+        """
+        return await self._database.run(
+            "look at others", together.look, tuple(own), tuple(calling), now.timestamp()
+        )
+
+    async def put_calls(
+        self, begun: Collection[str], ended: Collection[str] | None
+    ) -> None:
+        """Store the keys of clients whose calls on this Asterisk have begun and ended.
+
+        With None for ``ended`` all others are deleted.
+
+        Raises:
+            LeaseLost: another process holds the Asterisk.
+        """
+        assert self._lease is not None
+        await self._database.run(
+            "calls", together.put_calls, self._lease.held, tuple(begun), ended
+        )
+
     async def release_lease(self, held: Held) -> None:
         """Release the lease on an Asterisk, so that others can take it at once."""
         await self._database.run("release lease", leases.release, held)
@@ -313,10 +343,24 @@ class TaskStore:
             return BeginResult([], [])
         # What is dialled was committed while nobody else could take the Asterisk.
         lease = self._lease
+        is_one_of_several = lease is not None and lease.held.is_of_node
+
+        def begin(
+            conn: sa.Connection,
+            queues: Sequence[str],
+            channel_ids: Sequence[str],
+            busy_keys: Sequence[str],
+            *rest: Any,
+        ) -> BeginResult:
+            if is_one_of_several:
+                elsewhere = together.busy_elsewhere(conn, [self._node])
+                busy_keys = tuple(elsewhere.union(busy_keys))
+            return attempts.begin_attempts(conn, queues, channel_ids, busy_keys, *rest)
+
         return await self._run_with(
             lease,
             "begin attempts",
-            attempts.begin_attempts,
+            begin,
             tuple(queues),
             tuple(channel_ids),
             tuple(busy_keys),
@@ -327,7 +371,7 @@ class TaskStore:
             chosen_first,
             agents,
             self._node,
-            valid=lease is not None and lease.held.is_of_node,
+            valid=is_one_of_several,
         )
 
     async def progress(

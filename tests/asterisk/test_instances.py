@@ -205,7 +205,7 @@ def test_call_of_a_former_holder_or_read_too_late_rings_nobody(
         Where(host="127.0.0.1", port=lab.asterisk.ports.ami, timeout_s=5.0),
         Credentials(username=user.name, secret=user.secret),
     ) as link:
-        link.ask(actions.set_global("DB(callback-fence/epoch)", "7"))
+        lab.asterisk.cli("database put callback-fence epoch 7")
         now = int(link.ask(actions.get_var("EPOCH"))["Value"])
         wanted = {
             "former": {"CALLBACK_EPOCH": "6", "CALLBACK_NOT_AFTER": f"{now + 60}"},

@@ -22,7 +22,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
-from tests.emulator.calls import FORGETS, AgiRun, Callback, LiveCall
+from tests.emulator.calls import FENCES, FORGETS, AgiRun, Callback, LiveCall
 from tests.emulator.manager import (
     Action,
     Answer,
@@ -643,11 +643,6 @@ class FakeAsterisk:
         return success("Success", Variable=variable, Value=channel.presentation)
 
     def _set_var(self, action: Action) -> Answer:
-        variable = action.get("Variable")
-        if variable.startswith("DB("):
-            family, _, key = variable[3:-1].partition("/")
-            self.astdb[family, key] = action.get("Value")
-            return success("Variable Set")
         channel = self._channel(action)
         if channel is None:
             return error("No such channel")
@@ -703,6 +698,9 @@ class FakeAsterisk:
         if action.get("Channel").startswith(FORGETS):
             self._forget_request(action)
             return
+        if action.get("Channel").startswith(FENCES):
+            self._store_epoch(action)
+            return
         ids = (action.get("ChannelId"), action.get("OtherChannelId"))
         if any(uniqueid in self.channels for uniqueid in ids):
             self.originate_response(
@@ -710,6 +708,18 @@ class FakeAsterisk:
             )
             return
         self.callbacks.append(Callback(self, action))
+
+    def _store_epoch(self, action: Action) -> None:
+        for assignment in action.all("Variable"):
+            name, _, value = assignment.partition("=")
+            if name == "CALLBACK_EPOCH":
+                self.astdb["callback-fence", "epoch"] = value
+        self.originate_response(
+            action,
+            "Failure",
+            channel=action.get("Channel"),
+            uniqueid=action.get("ChannelId"),
+        )
 
     def _forget_request(self, action: Action) -> None:
         for assignment in action.all("Variable"):

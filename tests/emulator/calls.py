@@ -34,6 +34,7 @@ _TAKEN: Final = (
 )
 #: The channel that deletes a stored request from AstDB.
 FORGETS: Final = "Local/request@callback-forget"
+FENCES: Final = "Local/set@callback-fence"
 
 if TYPE_CHECKING:
     from tests.emulator.asterisk import FakeAsterisk

@@ -52,7 +52,7 @@ CLEAN = {
     *("offer.queue", "offer.reason", "offer.outcome", "queue_zone.queue"),
     *("queue_zone.zone", "tally.span", "tally.queue", "tally.kind", "tally.numbers"),
     *("lease.name", "lease.host", "lease.boot_id", "lease.pid_space"),
-    *("lease.process_start", "lease.token", "blocked.region"),
+    *("lease.process_start", "lease.token", "blocked.region", "in_call.node"),
 }
 #: The list of blocked numbers is kept, because it says whom not to call.
 LISTED = {"blocked.number_key", "blocked.number", "blocked.reason"}
@@ -132,6 +132,9 @@ def plant(store: TaskStore) -> None:
     )
     done(store.add(other, at(200)))
     call(store, "ANSWERED", 210)
+    # A call of another service, which does not run any more.
+    calls = sa.insert(schema.in_call).values(node="berlin", number_key=NUMBER)
+    done(store._database.run("test", lambda conn: conn.execute(calls).close()))
     done(store.note_talk(NUMBER, "PJSIP/ada", at(220), at(0)))
     refusal = Refusal(
         id=0,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from fastagi.domain.reason import said
 from fastagi.store import leases, node_leases
 from fastagi.store.engine import Database
 from fastagi.store.errors import LeaseLost
@@ -200,3 +201,55 @@ def test_name_of_an_instance_is_one_process(database: Database) -> None:
     assert instance(database, A, "a").process == A
     other = database.run_now("take", leases.take, B, "b's text", True, "a")
     assert (other.process, other.instance) == (A, "a")
+
+
+def test_clients_in_a_call_elsewhere_are_not_called_until_it_ends(
+    database: Database,
+) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    here, there = store_of(database, a), store_of(database, b, "y")
+    task = done(here.add(new_task("1"), NOW)).task
+    done(there.put_calls({task.number_key, "2"}, None))
+
+    assert done(here.begin_attempts({"support"}, ["a"], NOW)).begun == []
+    seen = done(here.look_at_others({"x"}, (), NOW))
+    assert seen.busy == {task.number_key, "2"}
+    assert done(there.look_at_others({"y"}, (), NOW)).busy == frozenset()
+
+    done(there.put_calls({"3"}, {task.number_key}))
+    assert done(here.look_at_others({"x"}, (), NOW)).busy == {"2", "3"}
+    assert len(done(here.begin_attempts({"support"}, ["a"], NOW)).begun) == 1
+
+
+def test_calls_of_an_asterisk_that_nobody_holds_count_for_five_minutes(
+    database: Database,
+) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    here, there = store_of(database, a), store_of(database, b, "y")
+    done(there.put_calls({"1"}, None))
+    set_valid(database, "node:y", -299)
+    assert done(here.look_at_others({"x"}, (), NOW)).busy == {"1"}
+
+    set_valid(database, "node:y", -301)
+    assert done(here.look_at_others({"x"}, (), NOW)).busy == frozenset()
+
+    # The next holder stores its own.
+    successor = store_of(database, a, "y")
+    with pytest.raises(LeaseLost):
+        done(there.put_calls({"5"}, ()))
+    done(successor.put_calls({"4"}, None))
+    assert done(here.look_at_others({"x"}, (), NOW)).busy == {"4"}
+
+
+def test_cancelled_task_is_seen_by_the_service_that_calls_it(
+    database: Database,
+) -> None:
+    store = store_of(database, instance(database, A, "a"))
+    task = done(store.add(new_task(), NOW)).task
+    done(store.begin_attempts({"support"}, ["a"], NOW))
+    assert done(store.look_at_others({"x"}, [task.id], NOW)).to_withdraw == ()
+
+    cancelled = done(TaskStore(database).cancel(task.id, said("no"), NOW))
+
+    seen = done(store.look_at_others({"x"}, [task.id], NOW))
+    assert seen.to_withdraw == (cancelled,)

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.domain.attempt import attempt_of
-from tests.emulator.calls import FORGETS, LiveCall
+from tests.emulator.calls import FENCES, FORGETS, LiveCall
 from tests.emulator.manager import Action, Answer
 from tests.emulator.phones import Phone
 from tests.emulator.scenarios import Answers
@@ -200,8 +200,8 @@ class ServiceTestCase(SynchronousTestCase):
         originate: Callable[[Action], Answer] = handlers["Originate"]
 
         def guarded(action: Action) -> Answer:
-            if action.get("Channel").startswith(FORGETS):
-                # This one deletes a stored request and calls nobody.
+            if action.get("Channel").startswith((FORGETS, FENCES)):
+                # These delete a stored request, or store an epoch, and call nobody.
                 return originate(action)
             channel_id = attempt_of(action.get("ChannelId"))
             stored = [

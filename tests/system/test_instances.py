@@ -9,7 +9,7 @@ from typing import Any
 from fastagi.config.sections import InstanceSettings
 from fastagi.domain.attempt import Disposition
 from fastagi.store import leases
-from tests.emulator.scenarios import Answers
+from tests.emulator.scenarios import NO_ANSWER, Answers
 from tests.harness.world import ServiceProcess, World, settings
 from tests.system.harness import (
     ALICE,
@@ -35,7 +35,7 @@ class InstancesTests(ServiceTestCase):
         world = World()
         world.leases_run_out = True
         # The database's clock is the true time.
-        self.patch(leases, "_now", lambda _conn: world.clock.seconds())
+        self.patch(leases, "now", lambda _conn: world.clock.seconds())
         self.berlin = world.add_asterisk("berlin")
         self.berlin_support = self.berlin.add_queue("support", [BOB])
         self.bob = self.berlin.phone(BOB).always(ANSWERS)
@@ -95,7 +95,7 @@ class InstancesTests(ServiceTestCase):
         self.berlin_support.remove(BOB)
         a, b = self.both()
         self.add()
-        self.world.run_until(lambda: self.client.rung, 70)
+        self.world.run_until(lambda: self.client.rung, 10)
 
         a.kill()
         self.world.run(TAKEN_OVER_S)
@@ -119,7 +119,7 @@ class InstancesTests(ServiceTestCase):
         a.freeze()
         self.alice.busy(False)
         self.world.run(TAKEN_OVER_S)
-        self.world.run_until(lambda: self.client.rung, 70)
+        self.world.run_until(lambda: self.client.rung, 10)
         a.thaw()
         self.world.run(90)
 
@@ -137,7 +137,7 @@ class InstancesTests(ServiceTestCase):
         self.berlin_support.remove(BOB)
         a, _b = self.both()
         self.add()
-        self.world.run_until(lambda: self.client.rung, 70)
+        self.world.run_until(lambda: self.client.rung, 10)
 
         a.freeze()
         self.world.run(TAKEN_OVER_S)
@@ -286,3 +286,84 @@ class InstancesTests(ServiceTestCase):
         self.assert_status("completed")
         self.assertEqual(len(self.berlin_client.rung), 1)
         self.assertEqual(self.rung(), 1)
+
+    # -- one list ---------------------------------------------------------------
+
+    @live_first
+    def test_client_in_a_call_on_an_asterisk_of_another_service_is_not_called(
+        self,
+    ) -> None:
+        self.support.remove(ALICE)
+        a, b = self.both()
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(2)
+        self.add()
+        self.world.run(30)
+        self.assertEqual(self.world.attempts(), [])
+        self.assertEqual(self.rung(), 0)
+        # Who has just taken over does not forget it.
+        a.kill()
+        self.world.run_until(lambda: len(self.held(b)) == 2, 12)
+        self.world.run(30)
+        self.assertEqual(self.world.attempts(), [])
+
+        call.hang_up()
+        self.world.run_until(lambda: self.rung(), 10)
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.rung(), 1)
+
+    @live_first
+    def test_end_of_a_call_elsewhere_is_seen_in_a_second(self) -> None:
+        self.support.remove(ALICE)
+        self.both()
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(2)
+        self.add()
+        self.world.run(30)
+
+        call.hang_up()
+        self.world.run_until(lambda: self.berlin_client.rung, 4)
+        self.assertFalse(self.client.rung)
+
+    def test_client_who_calls_in_elsewhere_is_not_rung_any_more(self) -> None:
+        self.support.remove(ALICE)
+        self.bob.always(NO_ANSWER)
+        self.both()
+        self.add()
+        self.world.run_until(lambda: self.bob.rung, 10)
+
+        self.asterisk.call("support", NUMBER, talks_s=30)
+        self.world.run(2)
+
+        (attempt,) = self.world.attempts()
+        self.assertEqual(attempt.disposition, Disposition.WITHDRAWN)
+        self.assertEqual(self.rung(), 0)
+
+    @live_first
+    def test_task_cancelled_at_one_service_is_withdrawn_by_the_other(self) -> None:
+        self.bob.always(NO_ANSWER)
+        a, _b = self.both()
+        self.support.remove(ALICE)
+        self.add()
+        self.world.run_until(lambda: self.bob.rung, 10)
+        self.world.processes.append(self.world.processes.pop(0))
+        self.assertIs(self.world.processes[-1], a)
+
+        self.world.ask("tasks.cancel", id=1)
+        self.world.run(2)
+
+        self.assert_status("cancelled")
+        (attempt,) = self.world.attempts()
+        self.assertEqual(attempt.disposition, Disposition.WITHDRAWN)
+
+    def test_task_that_one_service_adds_is_called_by_the_other_in_a_second(
+        self,
+    ) -> None:
+        self.support.remove(ALICE)
+        a, _b = self.both()
+        self.world.processes.append(self.world.processes.pop(0))
+        self.assertIs(self.world.processes[-1], a)
+        self.add()
+        self.world.run(1.5)
+        self.assertEqual(len(self.bob.rung), 1)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""What several services on one database must know of each other.
+
+Each one regularly looks whether others have stored anything, and whether they ended
+tasks that are being called here. Clients in a call are in a table, so that nobody calls
+them from the Asterisk of another service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy import bindparam, delete, exists, func, insert, literal, or_, select
+
+from fastagi.domain.task import CallbackTask, Status
+from fastagi.store import schema
+from fastagi.store.leases import Held, assert_held, name_of_node, now
+from fastagi.store.rows import task_of
+
+_in_call: Final = schema.in_call
+_lease: Final = schema.lease
+_task: Final = schema.task
+_event: Final = schema.task_event
+#: How long calls on an Asterisk count that nobody holds any more, in seconds: without a
+#: limit, clients in a call on one that is gone were never called.
+_CALLS_COUNT_S: Final = 300.0
+_BUSY: Final = (
+    select(_in_call.c.number_key)
+    .join(_lease, _lease.c.name == literal(name_of_node("")) + _in_call.c.node)
+    .where(
+        _in_call.c.node.not_in(bindparam("own", expanding=True)),
+        _lease.c.valid_until > bindparam("since"),
+    )
+    .distinct()
+)
+_LAST_EVENT: Final = select(func.coalesce(func.max(_event.c.id), 0))
+#: Tasks in progress that are not to be called any more, or not now.
+_TO_WITHDRAW: Final = select(_task).where(
+    _task.c.id.in_(bindparam("ids", expanding=True)),
+    _task.c.status == Status.CALLING.value,
+    or_(_task.c.cancel_requested, _task.c.chosen_at > bindparam("now")),
+)
+#: Calls on Asterisks that nobody holds.
+_FORGET: Final = delete(_in_call).where(
+    ~exists().where(
+        _lease.c.name == literal(name_of_node("")) + _in_call.c.node,
+        _lease.c.valid_until > bindparam("since"),
+    )
+)
+_WIPE: Final = delete(_in_call).where(_in_call.c.node == bindparam("of_node"))
+_REMOVE: Final = _WIPE.where(
+    _in_call.c.number_key.in_(bindparam("keys", expanding=True))
+)
+_ADD: Final = insert(_in_call)
+
+
+@frozen
+class Look:
+    """What a service has seen of the others."""
+
+    #: The last event of all tasks.
+    last_event: int
+    #: The keys of clients in a call on Asterisks that other services hold.
+    busy: frozenset[str]
+    #: Tasks in progress here whose attempts are to be withdrawn.
+    to_withdraw: tuple[CallbackTask, ...]
+
+
+def look(
+    conn: sa.Connection, own: Collection[str], calling: Collection[int], at: float
+) -> Look:
+    """Look at what others have done.
+
+    Args:
+        conn: in a transaction.
+        own: the Asterisks that this service holds.
+        calling: the ids of tasks in progress there.
+        at: the present time of this machine, in epoch seconds.
+    """
+    wanted = {"ids": list(calling), "now": at}
+    rows = conn.execute(_TO_WITHDRAW, wanted) if calling else ()
+    return Look(
+        last_event=conn.execute(_LAST_EVENT).scalar_one(),
+        busy=busy_elsewhere(conn, own),
+        to_withdraw=tuple(task_of(row) for row in rows),
+    )
+
+
+def busy_elsewhere(conn: sa.Connection, own: Collection[str]) -> frozenset[str]:
+    """Return the keys of clients in a call on other Asterisks than these."""
+    since = now(conn) - _CALLS_COUNT_S
+    return frozenset(conn.scalars(_BUSY, {"own": list(own), "since": since}))
+
+
+def forget_calls_of_nobody(conn: sa.Connection) -> None:
+    """Delete calls on Asterisks that nobody has held for a while."""
+    conn.execute(_FORGET, {"since": now(conn) - _CALLS_COUNT_S})
+
+
+def put_calls(
+    conn: sa.Connection,
+    held: Held,
+    begun: Collection[str],
+    ended: Collection[str] | None,
+) -> None:
+    """Store who is in a call on an Asterisk.
+
+    Args:
+        conn: in a transaction.
+        held: the lease on the Asterisk.
+        begun: the keys of clients whose calls have begun.
+        ended: those of clients whose calls have ended; None: all that are stored.
+
+    Raises:
+        LeaseLost: another process holds the Asterisk.
+    """
+    assert_held(conn, held)
+    if ended is None:
+        conn.execute(_WIPE, {"of_node": held.node})
+    elif ended:
+        conn.execute(_REMOVE, {"of_node": held.node, "keys": list(ended)})
+    if begun:
+        rows = [{"node": held.node, "number_key": key} for key in sorted(begun)]
+        conn.execute(_ADD, rows)
