@@ -37,6 +37,7 @@ def check_database(
     *,
     running: Running | None = None,
     nodes: Collection[str] | None = None,
+    instance: str | None = None,
 ) -> Notes:
     """Check the database without changing anything in it.
 
@@ -46,13 +47,14 @@ def check_database(
         check_current: raises if the database does not have the service's version.
         running: the service on the control socket; None if there is none.
         nodes: the names of all Asterisks in the settings; None: not compared.
+        instance: the name of this service, if it is one of several.
     """
     notes = Notes("database")
     file = _file(url)
     if file is None or _usable_file(file, user, notes):
         where = str(file or "database.url")
         if _check_contents(url, check_current, where, notes):
-            _check_holder(url, running, where, notes)
+            _check_holder(url, running, where, notes, instance)
             if nodes is not None:
                 _check_calls(url, nodes, where, notes)
     return notes
@@ -205,15 +207,22 @@ def _check_calls(url: str, nodes: Collection[str], where: str, notes: Notes) -> 
         )
 
 
-def _check_holder(url: str, running: Running | None, where: str, notes: Notes) -> None:
+def _check_holder(
+    url: str,
+    running: Running | None,
+    where: str,
+    notes: Notes,
+    instance: str | None,
+) -> None:
     """Check whether a service with other settings holds the database."""
     try:
-        holder = leases.holder(url)
+        holder = leases.holder(url, instance)
     except StoreUnavailable as error:
         problem = error.problem
         notes.warn(where, problem.what, problem.remedy or "run this check as root")
         return
-    if holder is None:
+    if holder is None or (instance and holder.instance not in ("", instance)):
+        # One of several services may run although this one does not.
         return
     status = running.status if running is not None else None
     if status is None or status.get("holder", holder.as_json) != holder.as_json:

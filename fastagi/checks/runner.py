@@ -84,6 +84,7 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
             user,
             running=running,
             nodes=[node.name for node in settings.all_nodes],
+            instance=settings.instance.name,
         ),
     )
     names: dict[str, str | NotTold | None] = {}

@@ -841,7 +841,7 @@ def _nobody_calls(settings: Settings) -> str:
 
     socket = settings.control.socket
     try:
-        holder = leases.holder(settings.database.url)
+        holder = leases.holder(settings.database.url, settings.instance.name)
     except CallbackError:
         holder = None
     if holder is not None:
@@ -882,7 +882,7 @@ def _other_holder(settings: Settings) -> str:
 
     try:
         migrate.check_current(settings.database.url)
-        holder = leases.holder(settings.database.url)
+        holder = leases.holder(settings.database.url, settings.instance.name)
     except CallbackError:
         return ""
     return f"; its database is held by {holder}" if holder else ""

@@ -564,28 +564,37 @@ def held_error(holder: Held | None) -> DatabaseHeld:
     )
 
 
-def holder(url: str) -> Held | None:
+def holder(url: str, instance: str | None = None) -> Held | None:
     """Return the process that runs the service on a database; None if there is none.
 
     The database must have the current version.
+
+    Args:
+        url: the URL of the database.
+        instance: of several services the one that is returned if it runs; None: any.
 
     Raises:
         StoreUnavailable: the database cannot be used.
     """
     backend = backend_for(url)
-    found: Held | None = _run_once(url, "who holds the database", holder_in, backend)
+    found: Held | None = _run_once(
+        url, "who holds the database", holder_in, backend, instance
+    )
     return found
 
 
-def holder_in(conn: sa.Connection, backend: Backend) -> Held | None:
+def holder_in(
+    conn: sa.Connection, backend: Backend, instance: str | None = None
+) -> Held | None:
     """Return the same as :func:`holder`, in a transaction."""
     if backend.lock_file is not None:
         held = read(conn)
         return held if held is not None and _is_locked(backend.lock_file) else None
     process = Process.this()
-    row = conn.execute(_ROW, {"lease_name": _NAME}).first()
-    if row is not None and not is_free(conn, row, process):
-        return held_of(conn, row)
+    for name in (_NAME, name_of_instance(instance or "")):
+        row = conn.execute(_ROW, {"lease_name": name}).first()
+        if row is not None and not is_free(conn, row, process):
+            return held_of(conn, row)
     return _running_instance(conn, process)
 
 

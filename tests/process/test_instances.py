@@ -67,6 +67,8 @@ def test_second_service_with_a_name_runs_and_takes_over_after_a_kill(
         "holder in the status",
     )
     assert not holds(b)
+    for one in (a, b):
+        assert "the service is run on this database" not in one.command("check")[1]
 
     os.kill(a.pid, signal.SIGKILL)
     a.end()
