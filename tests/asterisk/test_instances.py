@@ -31,7 +31,7 @@ from tests.lab.lab import Lab
 from tests.lab.phones import Client, request
 from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
-from tests.lab.witness import event
+from tests.lab.witness import Seen, event
 from tests.process.program import free_port
 
 #: Several services at the same time.
@@ -101,9 +101,15 @@ def hang_up(lab: Lab, client: Client) -> None:
     client.wait_for(request("BYE"))
 
 
+def callbacks(lab: Lab) -> list[Seen]:
+    """Return the first halves of the callbacks, without what stored the epoch."""
+    halves = originates(lab)
+    return [one for one in halves if "@callback-member" in one["Channel"]]
+
+
 def rung_once(lab: Lab, client: Client) -> None:
     assert len(client.invites) == 1
-    assert len(originates(lab)) == 1
+    assert len(callbacks(lab)) == 1
 
 
 def test_holder_is_killed_in_a_talk_and_the_other_follows_the_call(
@@ -206,7 +212,7 @@ def test_call_of_a_former_holder_or_read_too_late_rings_nobody(
         Credentials(username=user.name, secret=user.secret),
     ) as link:
         lab.asterisk.cli("database put callback-fence epoch 7")
-        now = int(link.ask(actions.get_var("EPOCH"))["Value"])
+        now = int(link.ask(actions.get_var("EPOCH")).get("Value"))
         wanted = {
             "former": {"CALLBACK_EPOCH": "6", "CALLBACK_NOT_AFTER": f"{now + 60}"},
             "late": {"CALLBACK_EPOCH": "7", "CALLBACK_NOT_AFTER": f"{now - 1}"},
