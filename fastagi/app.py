@@ -135,6 +135,7 @@ class CallbackService:
             is_connected=lambda: nodes.is_connected,
             why_no_trunk=nodes.why_no_trunk,
             waits_unrung=nodes.waits_unrung,
+            is_wanted=self._does_what_is_of_no_node,
         )
         self._stored_tasks = StoredTasks(
             store=store,
@@ -148,7 +149,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=self.settings,
-            is_wanted=lambda: not self._holdings or nodes.first.is_at_work,
+            is_wanted=self._does_what_is_of_no_node,
         )
         self._warm_up = WarmUp(
             store=store, background=self._background, settings=self.settings
@@ -351,6 +352,10 @@ class CallbackService:
     def node(self) -> Node:
         """The only Asterisk, or the first one."""
         return self.nodes.first
+
+    def _does_what_is_of_no_node(self) -> bool:
+        """Whether this process does what only one of several is to do."""
+        return self._holdings is None or self.nodes.first.is_at_work
 
     def _show(self, node: Node) -> None:
         """Show in the live state what changes on an Asterisk."""

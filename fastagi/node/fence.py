@@ -15,13 +15,12 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from fastagi import dialplan as names
+from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed
 from fastagi.ami.events import DBGetResponse
 from fastagi.ami.session import AmiSession
 from fastagi.dialplan import Variable
-from fastagi.node.loaded_dialplan import LoadedDialplan
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.owner import Owner
@@ -29,6 +28,7 @@ from fastagi.store.errors import StoreUnavailable
 
 #: How long after it was sent Asterisk may read an Originate, in seconds.
 _COUNTS_S: Final = 15.0
+_EXISTS: Final = f"DIALPLAN_EXISTS({dialplan.FENCE_CONTEXT},s,1)"
 #: Time limit of the channel that stores the epoch, in seconds.
 _STORING_S: Final = 5.0
 #: Interval and number of looks whether AstDB has it.
@@ -51,15 +51,15 @@ class Fence:
         clock: Clock,
         background: Background,
         owner: Owner,
-        dialplan: LoadedDialplan,
         new_channel_id: Callable[[], str],
     ) -> None:
         self._manager = manager
         self._clock = clock
         self._background = background
         self._owner = owner
-        self._dialplan = dialplan
         self._new_channel_id = new_channel_id
+        #: Whether the dialplan has the context.
+        self._has_context = False
         #: Asterisk's time less the steady clock, in seconds; None: Asterisk does not
         #: know the epoch.
         self._ahead_s: float | None = None
@@ -92,19 +92,32 @@ class Fence:
             return
         if not self._owner.may_call():
             raise StoreUnavailable("the lease of the Asterisk has run out")
-        await self._dialplan.learn_for_several_services()
-        if self._dialplan.has_fence:
+        if await self._ask_for_context():
             await self._store_epoch(str(self._owner.lease.held.epoch))
         asked_at = self._clock.steady()
         answer = await self._manager.send(actions.get_var("EPOCH"))
         self._ahead_s = float(answer.get("Value") or 0) - asked_at
+
+    async def _ask_for_context(self) -> bool:
+        """Return whether the dialplan that Asterisk has loaded has the context."""
+        answer = await self._manager.send(actions.get_var(_EXISTS))
+        self._has_context = answer.get("Value") == "1"
+        if not self._has_context:
+            self._log.warn(
+                "a service that was frozen may place a call after another one has taken"
+                " over: the dialplan that Asterisk has loaded has no context {context};"
+                " copy dialplan/callback-queue.conf of this version over it, run"
+                " 'dialplan reload' in Asterisk, then restart this service",
+                context=dialplan.FENCE_CONTEXT,
+            )
+        return self._has_context
 
     async def _store_epoch(self, epoch: str) -> None:
         """Let the dialplan store the epoch, as the manager may not write to AstDB."""
         channel_id = self._new_channel_id()
         await self._manager.send(
             actions.originate(
-                channel=f"Local/{names.FENCE_SET_EXTEN}@{names.FENCE_CONTEXT}/n",
+                channel=f"Local/{dialplan.FENCE_SET_EXTEN}@{dialplan.FENCE_CONTEXT}/n",
                 application="Hangup",
                 channel_id=f"{channel_id}-1",
                 other_channel_id=f"{channel_id}-2",
@@ -124,7 +137,7 @@ class Fence:
         """Return the epoch in AstDB; empty if there is none."""
         try:
             found = await self._manager.send_list(
-                actions.db_get(names.FENCE_FAMILY, names.FENCE_KEY)
+                actions.db_get(dialplan.FENCE_FAMILY, dialplan.FENCE_KEY)
             )
         except ActionFailed as error:
             if error.shutting_down:
@@ -134,7 +147,7 @@ class Fence:
 
     def variables(self) -> Mapping[str, str]:
         """Return the variables of an Originate that is sent now."""
-        if not (self.is_wanted and self._dialplan.has_fence) or self._ahead_s is None:
+        if not (self.is_wanted and self._has_context) or self._ahead_s is None:
             return {}
         until = self._clock.steady() + self._ahead_s + _COUNTS_S
         return {

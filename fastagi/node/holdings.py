@@ -242,6 +242,8 @@ class Holdings:
             stored = self._stored_calls.get(name)
             if busy is None or busy == stored:
                 continue
+            # If it fails, nobody knows what is stored.
+            self._stored_calls.pop(name, None)
             if stored is None:
                 await made.store.put_calls(busy, None)
             else:

@@ -27,7 +27,6 @@ _HAS_CLIENT_KEY: Final = f"DIALPLAN_EXISTS({dialplan.CONFIRM_CONTEXT},s,1)"
 _HAS_CLIENT_FIRST: Final = (
     f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.CLIENT_EXTEN},1)"
 )
-_HAS_FENCE: Final = f"DIALPLAN_EXISTS({dialplan.FENCE_CONTEXT},s,1)"
 _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
@@ -55,8 +54,6 @@ class LoadedDialplan:
         #: Whether it can call clients first, and whether that is needed. No, until
         #: Asterisk says yes: an older dialplan has no extension for it.
         self.has_client_first = False
-        #: Whether it refuses calls of a service that was replaced.
-        self.has_fence = False
 
     async def learn(self) -> None:
         """Ask for the abilities that any queue needs; no answer changes nothing."""
@@ -108,16 +105,6 @@ class LoadedDialplan:
                 "agents are called first, whatever 'first' says",
                 "call clients first",
             )
-        )
-
-    async def learn_for_several_services(self) -> None:
-        """Ask whether it refuses the calls of a service that was replaced."""
-        self.has_fence = await self._has(
-            _HAS_FENCE,
-            self.has_fence,
-            "a service that was frozen may place a call after another one has taken"
-            " over",
-            "refuse calls of a service that does not hold this Asterisk any more",
         )
 
     async def learn_for_operators(self) -> None:

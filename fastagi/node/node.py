@@ -268,7 +268,6 @@ class Node:
             clock=clock,
             background=background,
             owner=owner,
-            dialplan=self.dialplan,
             new_channel_id=self._new_channel_id,
         )
         self.trunks = Trunks(

@@ -23,6 +23,8 @@ from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
+#: When to ask again whether it is done by this process, in seconds.
+_LOOK_AGAIN_S: Final = 10.0
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 5.0
 
@@ -42,7 +44,10 @@ class ChosenTimes:
         is_connected: Callable[[], bool],
         why_no_trunk: Callable[[str], Reason | None],
         waits_unrung: Callable[[int], bool],
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
+        #: Whether it is done here; of several processes one does it.
+        self._is_wanted = is_wanted
         self._store = store
         self._clock = clock
         self._opening_state = opening_state
@@ -79,6 +84,8 @@ class ChosenTimes:
 
     async def _look(self) -> float | None:
         """Note missed times; return the seconds until the next one can be missed."""
+        if not self._is_wanted():
+            return _LOOK_AGAIN_S
         now = self._clock.now()
         while late := await self._store.past_call_by(now):
             for task in late:

@@ -226,6 +226,19 @@ class InstancesTests(ServiceTestCase):
         self.assert_status("completed")
 
     @live_first
+    def test_older_dialplan_without_the_fence_places_calls(self) -> None:
+        self.client.always(TALKS_10S)
+        self.berlin_support.remove(BOB)
+        for pbx in (self.asterisk, self.berlin):
+            pbx.dialplan_has.remove("DIALPLAN_EXISTS(callback-fence,s,1)")
+        self.launch("a")
+        self.world.run(3)
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(len(self.client.rung), 1)
+
+    @live_first
     def test_clock_of_asterisk_is_set_and_calls_go_on(self) -> None:
         self.client.always(TALKS_10S)
         self.berlin_support.remove(BOB)
