@@ -226,6 +226,24 @@ class InstancesTests(ServiceTestCase):
         self.assert_status("completed")
 
     @live_first
+    def test_no_call_is_placed_until_asterisk_knows_the_epoch(self) -> None:
+        self.client.always(TALKS_10S)
+        self.berlin_support.remove(BOB)
+        store_epoch = self.asterisk._store_epoch
+        self.patch(self.asterisk, "_store_epoch", lambda _action: None)
+        self.launch("a")
+        self.world.run(3)
+        self.add()
+        self.world.run(60)
+        self.assertEqual(self.world.attempts(), [])
+
+        self.patch(self.asterisk, "_store_epoch", store_epoch)
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.asterisk.astdb["callback-fence", "epoch"], "1")
+        self.assertEqual(len(self.client.rung), 1)
+
+    @live_first
     def test_older_dialplan_without_the_fence_places_calls(self) -> None:
         self.client.always(TALKS_10S)
         self.berlin_support.remove(BOB)
