@@ -21,7 +21,7 @@ from fastagi.config.sections import Settings
 from fastagi.doors.http_server import HttpServer
 from fastagi.doors.internal_api import InternalApi
 from fastagi.doors.live_stream import LivePage
-from fastagi.node.holdings import Holdings, Made
+from fastagi.node.holdings import Holdings, Listen, Made
 from fastagi.node.live_nodes import LiveNodes
 from fastagi.node.node import Node
 from fastagi.node.nodes import Nodes
@@ -84,6 +84,7 @@ class CallbackService:
         on_lease_lost: Callable[[str], None] = lambda _reason: None,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
         files_left: Callable[[], int] | None = None,
+        listen: Listen | None = None,
         in_a_moment: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         self.settings = SettingsInForce(settings)
@@ -242,6 +243,7 @@ class CallbackService:
                 background=self._background,
                 tasks_changed=self._tasks_changed.call,
                 build=new_holding,
+                listen=listen,
             )
             self._holdings.make()
         else:
@@ -336,6 +338,8 @@ class CallbackService:
         self._tasks_changed.add(self._chosen_times.wake)
         self._tasks_changed.add(nodes.tasks_changed)
         self._tasks_changed.add(self.live.tasks_changed)
+        if self._holdings is not None:
+            self._tasks_changed.add(self._holdings.wake_others)
         for node in nodes.all:
             self._show(node)
         self._stored_tasks.rekeyed.add(nodes.rekey_attempts)

@@ -42,6 +42,7 @@ from fastagi.store import migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, SchemaMismatch
 from fastagi.store.leases import Ownership
+from fastagi.store.notices import Notices
 
 #: The exit code after which systemd does not restart the service, for example because
 #: of wrong settings, or because another service holds the database
@@ -100,6 +101,12 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         files_left=files_left,
         in_a_moment=partial(reactor.callLater, _MOMENT_S),
         lease=ownership.lease,
+        listen=lambda heard: Notices(
+            settings.database.url,
+            name=settings.instance.name or "",
+            deliver=reactor.callFromThread,
+            heard=heard,
+        ),
         on_lease_lost=lambda reason: lease_lost(reason),
     )
     failed: list[int] = []

@@ -12,7 +12,7 @@ database.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -33,6 +33,8 @@ LOOK_S: Final = 0.5
 #: How much longer than its lease lasts an Asterisk must have been free before an
 #: instance takes it that does not prefer it, in seconds.
 _LATER_S: Final = 1.0
+#: Least interval of notices to the others, in seconds.
+_TOGETHER_S: Final = 0.1
 #: Interval of looks for due tasks, even if nothing has changed, in seconds.
 _LOOK_AT_TASKS_S: Final = 5.0
 
@@ -46,6 +48,18 @@ class Made:
     background: Background
 
 
+class Ears(Protocol):
+    """Hears when other services have stored something."""
+
+    def start(self) -> None:
+        """Listen from now on."""
+
+    def stop(self) -> None:
+        """Listen no more."""
+
+
+#: Returns what calls a function when another service has stored something.
+Listen = Callable[[Callable[[], object]], Ears]
 #: Builds the node of an Asterisk. The lease is that on the Asterisk; without one the
 #: node is never started, and only answers requests. The function is called when the
 #: lease is lost.
@@ -69,6 +83,7 @@ class Holdings:
         background: Background,
         tasks_changed: Callable[[], None],
         build: Build,
+        listen: Listen | None = None,
     ) -> None:
         """Prepare; :meth:`start` takes Asterisks.
 
@@ -82,6 +97,7 @@ class Holdings:
             background: the owner of the work.
             tasks_changed: called when another service may have changed tasks.
             build: builds nodes.
+            listen: hears the other services; None: this one only looks regularly.
         """
         self._names = tuple(names)
         self._preferred = frozenset(preferred)
@@ -101,6 +117,27 @@ class Holdings:
             passing=StoreUnavailable,
             retry_s=LOOK_S,
         )
+        self._looks = Worker(
+            self._look_at_all,
+            what="looking for Asterisks that are free, and at other services",
+            background=background,
+            clock=clock,
+            trouble="it is not known what other services do",
+            passing=StoreUnavailable,
+            retry_s=LOOK_S,
+        )
+        self._waking = Worker(
+            self._wake_others,
+            what="waking other services",
+            background=background,
+            clock=clock,
+            trouble="other services are not woken",
+            passing=StoreUnavailable,
+            retry_s=LOOK_S,
+        )
+        self._ears = None if listen is None else listen(self._looks.wake)
+        #: Whether others have changed what is told to this service now.
+        self._tells_of_others = False
         #: The keys of clients in a call that are stored, by Asterisk.
         self._stored_calls: dict[str, frozenset[str]] = {}
         #: The last event of all tasks that was seen, and when tasks were last looked
@@ -119,12 +156,27 @@ class Holdings:
 
     def start(self) -> None:
         """Take Asterisks from now on."""
-        self._background.start("looking for Asterisks that are free", self._look_on())
+        self._looks.wake()
+        if self._ears is not None:
+            self._ears.start()
 
     def take_no_more(self) -> None:
         """Take no further Asterisk, as the service stops."""
         self._is_stopping = True
-        self._calls.stop()
+        for worker in (self._calls, self._looks, self._waking):
+            worker.stop()
+        if self._ears is not None:
+            self._ears.stop()
+
+    def wake_others(self) -> None:
+        """Let other services look at what this one has changed."""
+        if self._ears is not None and not self._tells_of_others:
+            self._waking.wake()
+
+    async def _wake_others(self) -> None:
+        await self._store.wake_others(self._lease.held.instance)
+        # Changes of the next moment are told together.
+        await self._background.pause(_TOGETHER_S)
 
     async def stop(self) -> None:
         """Leave all Asterisks, and let other instances take them at once."""
@@ -142,12 +194,11 @@ class Holdings:
                     error=error,
                 )
 
-    async def _look_on(self) -> None:
-        while not self._is_stopping:
-            await self._look()
-            self._calls.wake()
-            await self._look_at_others()
-            await self._background.pause(LOOK_S)
+    async def _look_at_all(self) -> float:
+        await self._look()
+        self._calls.wake()
+        await self._look_at_others()
+        return LOOK_S
 
     async def _look(self) -> None:
         wanted = {
@@ -233,7 +284,11 @@ class Holdings:
         if freed or seen.last_event != self._last_event or is_time:
             self._last_event = seen.last_event
             self._looked_at = now
-            self._tasks_changed()
+            self._tells_of_others = True
+            try:
+                self._tasks_changed()
+            finally:
+                self._tells_of_others = False
 
     async def _store_calls(self) -> None:
         for name, lease in list(self._held.items()):
@@ -250,6 +305,7 @@ class Holdings:
                 await made.store.put_calls(busy - stored, stored - busy)
             if self._held.get(name) is lease:
                 self._stored_calls[name] = busy
+            self.wake_others()
 
     @staticmethod
     def _busy(node: Node, lease: Lease) -> frozenset[str] | None:

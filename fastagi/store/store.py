@@ -49,6 +49,7 @@ from fastagi.store import (
     marks,
     measured,
     node_leases,
+    notices,
     number_facts,
     offers,
     positions,
@@ -253,6 +254,10 @@ class TaskStore:
         await self._database.run(
             "calls", together.put_calls, self._lease.held, tuple(begun), ended
         )
+
+    async def wake_others(self, sender: str) -> None:
+        """Wake the other services on the database; ``sender`` is this one's name."""
+        await self._database.run("notify", notices.send, sender)
 
     async def release_lease(self, held: Held) -> None:
         """Release the lease on an Asterisk, so that others can take it at once."""
