@@ -110,7 +110,7 @@ class NodesRun:
         self._attempts: dict[int, list[Attempt]] = {}
         self._read_at = -1
         self._database_clock = mock.patch.object(
-            leases, "_now", lambda conn: self._world.clock.seconds()
+            leases, "now", lambda conn: self._world.clock.seconds()
         )
         self._database_clock.start()
         self._log = self._observe

@@ -152,7 +152,7 @@ class Simulation:
         self._world.leases_run_out = bool(plan.freezes)
         # The database's clock.
         self._database_clock = mock.patch.object(
-            leases, "_now", lambda conn: self._world.clock.seconds()
+            leases, "now", lambda conn: self._world.clock.seconds()
         )
         self._database_clock.start()
         self._log = self._observe
