@@ -51,6 +51,7 @@ _SECTIONS: dict[str, type[Section]] = {
 }
 #: Defaults that are no value, with what the code has in their place.
 _IN_WORDS = {
+    "instance.name": "(none)",
     "ami.secret": "(none; one of the three places is needed)",
     "ami.secret_file": "(none)",
     "ami.port": "(5038, and with tls 5039)",
@@ -92,6 +93,8 @@ _IN_WORDS = {
 _NEEDS = {
     "defaults.state_interface": ["defaults.target_extension"],
     "ami.tls.ca_file": ["ami.tls.enabled"],
+    "instance.name": ["database.url"],
+    "instance.nodes": ["instance.name", "database.url"],
     "ami.tls.server_name": ["ami.tls.enabled"],
     "history.queue_log_password_file": ["history.queue_log_url"],
     "history.cdr_password_file": ["history.cdr_url"],
