@@ -92,9 +92,13 @@ class GoneNodes:
 
     async def _look(self) -> float | None:
         """Give up what is due; return in how many seconds to look again."""
-        again_s = [await self._look_at_unknown()]
+        # Those of other services are theirs.
+        nodes = [node for node in self._nodes() if node.is_at_work]
+        again_s: list[float | None] = []
+        if self._nodes()[0].is_at_work:
+            again_s.append(await self._look_at_unknown())
         if len(self._names) > 1:
-            again_s += [await self._look_at(node) for node in self._nodes()]
+            again_s += [await self._look_at(node) for node in nodes]
         return min((one for one in again_s if one is not None), default=None)
 
     async def _look_at_unknown(self) -> float | None:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from fastagi.domain.reason import Code, because
 from fastagi.node.node import Node
-from fastagi.node.nodes import CALLS_COUNT_S, Nodes
+from fastagi.node.nodes import Nodes
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
@@ -234,7 +234,9 @@ class Holdings:
         node = self._replace(name, lease).node
         node.call_tracker.client_is_busy.add(lambda _key, _why: self._calls.wake())
         node.call_tracker.client_is_free.add(self._calls.wake)
+        self._nodes.watch(node)
         node.start()
+        self._nodes.look_for_gone()
 
     def _lost(self, name: str, reason: str) -> None:
         """Leave an Asterisk that another process has taken."""
@@ -293,7 +295,7 @@ class Holdings:
     async def _store_calls(self) -> None:
         for name, lease in list(self._held.items()):
             made = self._made[name]
-            busy = self._busy(made.node, lease)
+            busy = self._busy(made.node)
             stored = self._stored_calls.get(name)
             if busy is None or busy == stored:
                 continue
@@ -308,14 +310,11 @@ class Holdings:
             self.wake_others()
 
     @staticmethod
-    def _busy(node: Node, lease: Lease) -> frozenset[str] | None:
+    def _busy(node: Node) -> frozenset[str] | None:
         """Return who is in a call on an Asterisk; None: what is stored counts."""
-        if node.knows_calls and node.has_link_within(CALLS_COUNT_S):
-            return frozenset(node.call_tracker.busy())
-        held_s = lease.seconds() - lease.first_taken_at
-        if node.knows_calls or held_s > CALLS_COUNT_S:
+        if node.is_gone:
             return frozenset()
-        return None
+        return frozenset(node.call_tracker.busy()) if node.has_learned_calls else None
 
     def _replace(self, name: str, lease: Lease | None) -> Made:
         made = self._build(name, lease, lambda reason: self._lost(name, reason))

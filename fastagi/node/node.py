@@ -237,8 +237,6 @@ class Node:
         self._running = False
         #: Whether it was started: one that another process holds never is.
         self.is_at_work = False
-        #: Whether it was known once which calls are in progress.
-        self.knows_calls = False
         #: Whether Asterisk was asked for the dialplan since the last connect or reload.
         self._dialplan_is_known = False
         #: Delays the consequences of an event until all trackers have handled it.
@@ -632,7 +630,6 @@ class Node:
         await self.catch_up.run()
         await self._learn_dialplan()
         if goes_on():
-            self.knows_calls = True
             self.call_tracker.withdraw_calls_to_busy_clients()
             self._has_resumed = True
             # The scheduler asks :attr:`why_not_here` before each call.
@@ -771,6 +768,11 @@ class Node:
     def is_gone(self) -> bool:
         """Whether the link has been missing for so long that its calls do not count."""
         return self.gone_in_s == 0
+
+    @property
+    def is_being_learned(self) -> bool:
+        """Whether this process has yet to find out who is in a call here."""
+        return self.is_at_work and not self.has_learned_calls
 
     def give_up(self, begun: TaskAttempt, why: Reason) -> None:
         """End an attempt whose result nobody can ask for.

@@ -242,7 +242,7 @@ class Nodes:
         return (
             self.are_several
             and self._clock.steady() < self._waits_until
-            and any(not one.has_learned_calls for one in self.all if one is not node)
+            and any(one.is_being_learned for one in self.all if one is not node)
         )
 
     def calls_learned(self) -> None:
@@ -253,7 +253,7 @@ class Nodes:
     async def _wait_for_calls(self) -> None:
         """Let calls be placed though an Asterisk has not told who is in a call."""
         await self._background.pause(_LEARNING_S)
-        if missing := [one.name for one in self.all if not one.has_learned_calls]:
+        if missing := [one.name for one in self.all if one.is_being_learned]:
             self._log.warn(
                 "callbacks are placed, though it is not known who is in a call on"
                 " {names}",
@@ -330,9 +330,13 @@ class Nodes:
         """Begin to connect to each Asterisk."""
         for node in self.all:
             node.start()
-            if self.are_several:
-                node.manager.on_disconnected(self._gone.wake)
+            self.watch(node)
         self.look_for_gone()
+
+    def watch(self, node: Node) -> None:
+        """Notice when the link to an Asterisk is missing for long."""
+        if self.are_several:
+            node.manager.on_disconnected(self._gone.wake)
 
     def look_for_gone(self) -> None:
         """Give up attempts on Asterisks that are gone, from now on."""

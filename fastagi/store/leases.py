@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import sqlalchemy as sa
-from attrs import Factory, define, evolve, field, frozen
+from attrs import define, evolve, frozen
 from sqlalchemy import bindparam, insert, select, update
 
 from twisted.logger import Logger
@@ -444,10 +444,6 @@ class Lease:
     held: Held
     seconds: Callable[[], float]
     taken_at: float
-    #: When it was taken, before all renewals.
-    first_taken_at: float = field(
-        init=False, default=Factory(lambda lease: lease.taken_at, takes_self=True)
-    )
 
     @property
     def is_sure(self) -> bool:
