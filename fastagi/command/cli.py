@@ -31,7 +31,6 @@ from fastagi.command.web import web
 from fastagi.command.web_signals import mail, webhook
 from fastagi.domain.task import Kind, Status
 from fastagi.doors import client, codec
-from fastagi.doors.links import out_of_work
 from fastagi.errors import CallbackError
 from fastagi.garbage import postpone_collections
 from fastagi.service import commands
@@ -198,7 +197,7 @@ def status(config: str, as_json: bool) -> None:
             f" 'journalctl -u callback-queue'{_other_holder(settings)}"
         )
     click.echo(json.dumps(answer, indent=2) if as_json else render.status(answer))
-    sound = not out_of_work(answer) and answer["database"] == "ok"
+    sound = not codec.out_of_work(answer) and answer["database"] == "ok"
     sys.exit(0 if sound else 1)
 
 

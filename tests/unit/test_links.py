@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Whether the service can place calls on all its Asterisks."""
+"""Whether the service can place calls on all its Asterisks, as its JSON tells."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastagi.doors.links import all_work, links, out_of_work, works
+from fastagi.doors.codec import all_work, links, out_of_work, works
 
 
 def _service(*connected: bool) -> dict[str, Any]:

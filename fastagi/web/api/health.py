@@ -10,7 +10,7 @@ from fastapi import Depends
 from starlette.responses import JSONResponse
 
 from fastagi import __version__
-from fastagi.doors.links import links, out_of_work
+from fastagi.doors.codec import links, out_of_work
 from fastagi.errors import Problem
 from fastagi.service.commands import RunCheck
 from fastagi.web.api import models

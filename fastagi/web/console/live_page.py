@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from fastagi.doors.links import all_work
+from fastagi.doors.codec import all_work
 from fastagi.web.console.languages import N_
 from fastagi.web.console.say import Say, as_time
 from fastagi.web.signals.alarms import Alarm, AlarmKind, lacks_agents

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, TypeVarTuple
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
-from fastagi.doors.links import all_work
+from fastagi.doors.codec import all_work
 from fastagi.errors import CallbackError
 from fastagi.store.rows import moment
 from fastagi.web.signals.feed import Changing

@@ -28,7 +28,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from fastagi import __version__
-from fastagi.doors.links import out_of_work
+from fastagi.doors.codec import out_of_work
 from fastagi.errors import CallbackError
 from fastagi.store import schema
 from fastagi.store.story_events import StoryPosition, lag
