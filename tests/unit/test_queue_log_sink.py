@@ -58,7 +58,7 @@ def test_the_only_asterisk_writes_every_event() -> None:
 
 
 def test_another_asterisk_writes_only_what_it_takes() -> None:
-    berlin = sink(node="berlin", takes=lambda node: node == "berlin")
+    berlin = sink(part="berlin", takes=lambda node: node == "berlin")
     assert berlin.name == "queue_log:berlin"
     assert berlin.entries(ASKED) == berlin.entries(ended_on(DEFAULT_NODE)) == ()
     assert berlin.entries(ended_on("berlin")) == entries(ended_on("berlin"))
