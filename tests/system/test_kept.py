@@ -357,7 +357,7 @@ class LinkTests(KeptTestCase):
         self.assertEqual(self.kept, [])
 
     def test_the_process_is_killed_at_every_step_of_taking_over(self) -> None:
-        for kill_at in range(1, 100):
+        for kill_at in range(1, 150):
             with self.subTest(kill_at):
                 self.press()
                 process = self.begin(kill_at=kill_at)
