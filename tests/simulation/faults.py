@@ -37,11 +37,10 @@ from fastagi.node.nodes import Nodes
 from fastagi.node.offers import Offers
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
-from fastagi.service import live_state
+from fastagi.service import live_state, promises
 from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.live_state import LiveState
 from fastagi.service.opening_state import OpeningState
-from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
 from fastagi.service.task_commands import TaskCommands
 from fastagi.speech.language import Language
@@ -113,22 +112,19 @@ def _fault(
 
 @_fault("the promise comes before the COMMIT", "no promise before its COMMIT")
 def _promise_first() -> Iterator[None]:
-    async def store_in_time(
-        self: Any, request: Any, new: NewTask, limit_s: float
-    ) -> Recorded:
-        self._background.start("x", self._store.add(new, self._clock.now()))
+    async def stored(self: Any) -> Recorded:
         names = {one.name for one in attrs.fields(CallbackTask)}
-        given = attrs.asdict(new, recurse=False)
+        given = attrs.asdict(self.new, recurse=False)
         known = {name: value for name, value in given.items() if name in names}
         task = CallbackTask(
             id=0,
             status=Status.PENDING,
-            created_at=self._clock.now(),
+            created_at=self.at,
             **known,
         )
         return Recorded(task, created=True)
 
-    with mock.patch.object(Promises, "_store_in_time", store_in_time):
+    with mock.patch.object(promises._Asked, "stored", stored):
         yield
 
 
@@ -678,7 +674,7 @@ def _later_request_lost() -> Iterator[None]:
 )
 def _lease_not_checked() -> Iterator[None]:
     with (
-        mock.patch.object(leases, "assert_held", lambda conn, held: None),
+        mock.patch.object(leases, "assert_held", lambda conn, held, **_: None),
         mock.patch.object(leases, "renew", lambda conn, held: held),
         mock.patch.object(leases.Lease, "is_sure", property(lambda self: True)),
     ):
