@@ -79,10 +79,12 @@ class Notices:
             ) as conn:
                 conn.exec_driver_sql(f"LISTEN {_CHANNEL}")
                 driver: Any = conn.connection.driver_connection
+                # Not select(), which takes no descriptor above 1023.
+                poll = select.poll()
+                poll.register(driver.fileno(), select.POLLIN)
                 self._deliver(self._heard)
                 while not self._ended.is_set():
-                    ready, _, _ = select.select([driver.fileno()], [], [], _LOOK_S)
-                    if ready and self._take(driver.pgconn):
+                    if poll.poll(_LOOK_S * 1000) and self._take(driver.pgconn):
                         self._deliver(self._heard)
         finally:
             engine.dispose()
@@ -100,5 +102,5 @@ class Notices:
             raise OSError(str(error)) from error
         heard = False
         while (notice := link.notifies()) is not None:
-            heard = heard or notice.extra.decode() != self._name
+            heard = heard or notice.extra != self._name.encode()
         return heard
