@@ -96,7 +96,10 @@ class Fence:
             await self._store_epoch(str(self._owner.lease.held.epoch))
         asked_at = self._clock.steady()
         answer = await self._manager.send(actions.get_var("EPOCH"))
-        self._ahead_s = float(answer.get("Value") or 0) - asked_at
+        value = answer.get("Value")
+        if not value.isdecimal():
+            raise StoreUnavailable(f"Asterisk does not tell its time, but {value!r}")
+        self._ahead_s = float(value) - asked_at
 
     async def _ask_for_context(self) -> bool:
         """Return whether the dialplan that Asterisk has loaded has the context."""
