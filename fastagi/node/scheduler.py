@@ -388,7 +388,7 @@ class Scheduler:
                 no_agent = self._why_no_agent(queue, capacity, now)
             queues[name] = QueueOutlook(
                 closed=self._why_closed(queue, now),
-                opens_at=self._opens_at(name, now),
+                opens_at=self._opening_state.opens_at(name, now),
                 no_agent=no_agent,
                 last=turn if isinstance(turn, Turn) else ANY_TURN,
                 ahead=self._ahead_in_line(target_key(queue)) if in_line else 0,
@@ -435,18 +435,14 @@ class Scheduler:
         While it is not known what the dialplan can do, tasks wait that keep their
         place, and those whose clients may be called first.
         """
-        if not self._opening_state.state_at(queue.name, now).is_open:
-            return until(Code.CLOSED_UNTIL, self._opens_at(queue.name, now))
+        if (closed := self._opening_state.why_closed(queue.name, now)) is not None:
+            return closed
         if self._waits_for_dialplan(queue):
             return because(Code.DIALPLAN_NOT_KNOWN)
         return self._why_no_trunk(queue)
 
     def _waits_for_dialplan(self, queue: QueueSettings) -> bool:
         return _needs_dialplan(queue) and self._dialplan_has_places() is None
-
-    def _opens_at(self, queue: str, now: float) -> float | None:
-        state = self._opening_state.state_at(queue, now)
-        return None if state.is_open or state.until is None else state.until.timestamp()
 
     def _why_no_agent(
         self, queue: QueueSettings, capacity: Capacity, now: float

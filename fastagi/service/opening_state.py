@@ -82,11 +82,17 @@ class OpeningState:
 
     def why_closed(self, queue: str, now: float) -> Reason | None:
         """Return the reason if a queue is closed at ``now`` (epoch seconds)."""
-        state = self.state_at(queue, now)
-        if state.is_open:
+        if self.state_at(queue, now).is_open:
             return None
-        opens_at = None if state.until is None else state.until.timestamp()
-        return until(Code.CLOSED_UNTIL, opens_at)
+        return until(Code.CLOSED_UNTIL, self.opens_at(queue, now))
+
+    def opens_at(self, queue: str, now: float) -> float | None:
+        """Return when a closed queue opens (epoch seconds).
+
+        None: it is open, or never opens.
+        """
+        state = self.state_at(queue, now)
+        return None if state.is_open or state.until is None else state.until.timestamp()
 
     def open_since(self, queue: str, now: float) -> datetime | None:
         """Return when a queue opened last.
