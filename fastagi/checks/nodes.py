@@ -50,7 +50,7 @@ def check_nodes(names: Mapping[str, str | NotTold | None]) -> Notes:
                 f"Asterisk does not tell its systemname: {name.why}; so nobody knows"
                 " whether another one has the same",
                 "in manager.conf, add 'reporting' to the line 'write' of the user; then"
-                " run: asterisk -rx 'manager reload'",
+                " run: sudo asterisk -rx 'manager reload'",
             )
             continue
         other = found.setdefault(name, node)
@@ -63,6 +63,6 @@ def check_nodes(names: Mapping[str, str | NotTold | None]) -> Notes:
                 where,
                 f"it has {what}{like}: so no callback is placed from it",
                 f"write there, below [options]: systemname = {node}; then run:"
-                " asterisk -rx 'core restart gracefully'",
+                " sudo asterisk -rx 'core restart gracefully'",
             )
     return notes

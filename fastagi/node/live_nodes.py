@@ -17,7 +17,7 @@ from fastagi.service.live_state import QueueTasks
 
 
 class LiveNodes:
-    """Puts the entities of the Asterisks together; see `live_state.Node`."""
+    """Puts the entities of the Asterisks together; see `live_state.Nodes`."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
