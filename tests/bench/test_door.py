@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,10 @@ import pytest
 from tests.bench.door import DOORS, Syncs, Taken, lines_of, press
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_with_compiler = pytest.mark.skipif(
+    not (shutil.which("gcc") or shutil.which("cc")),
+    reason="the program that plays the callers is in C, and there is no compiler",
+)
 
 
 @contextmanager
@@ -47,6 +52,7 @@ def server(answers: dict[int, list[bytes]]) -> Iterator[tuple[int, list[list[byt
         assert not thread.is_alive()
 
 
+@_with_compiler
 def test_callers_are_counted_by_what_they_are_told() -> None:
     set_status = b"SET VARIABLE CALLBACK_STATUS "
     given = {
@@ -69,6 +75,7 @@ def test_callers_are_counted_by_what_they_are_told() -> None:
         assert b"agi_callerid: 4930%08d\n" % number in block
 
 
+@_with_compiler
 def test_a_second_line_waits_for_what_comes_behind_it() -> None:
     """As in Asterisk, which reads both lines and looks at one."""
     both = b"SET VARIABLE A 1\nSET VARIABLE CALLBACK_STATUS ACCEPTED\n"
@@ -80,6 +87,7 @@ def test_a_second_line_waits_for_what_comes_behind_it() -> None:
     assert heard[0][1] == b"200 result=1\n"
 
 
+@_with_compiler
 def test_a_wait_lasts_from_the_connect_to_the_status() -> None:
     gate = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -101,6 +109,7 @@ def test_a_wait_lasts_from_the_connect_to_the_status() -> None:
     assert taken.p50_ms == taken.p99_ms == taken.last_ms
 
 
+@_with_compiler
 def test_each_write_to_the_disk_is_slowed_down_and_counted(tmp_path: Path) -> None:
     syncs = Syncs(tmp_path, 30)
     program = (
@@ -153,6 +162,7 @@ def test_medians_of_rounds_are_compared_with_the_fastest_other_door() -> None:
     assert lines[3].endswith("3 in vain")
 
 
+@_with_compiler
 @pytest.mark.parametrize("name", DOORS)
 def test_door_promises_every_caller_a_callback_and_syncs_for_it(name: str) -> None:
     # In a separate process, as a reactor runs only once.
