@@ -83,6 +83,7 @@ def test_second_service_with_a_name_runs_and_takes_over_after_a_kill(
     assert holds(b)
 
 
+@pytest.mark.stopwatch
 def test_stopped_service_hands_over_in_less_than_a_second(
     program: Callable[..., Program],
 ) -> None:
