@@ -523,6 +523,13 @@ def test_every_move_of_a_task_has_a_type() -> None:
     assert set(TYPES.values()) < set(CHOOSABLE)
 
 
+async def delivered(world: World, count: int) -> None:
+    """Wait until it is stored that so many messages were delivered."""
+    async with asyncio.timeout(PATIENCE_S):
+        while sum(one.endpoint.delivered for one in await world.webhooks.all()) < count:
+            await asyncio.sleep(0.01)
+
+
 def test_two_processes_on_one_database_send_each_message_once(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         other = SendingLease(world.state, now=world.clock)
@@ -544,10 +551,7 @@ def test_two_processes_on_one_database_send_each_message_once(tmp_path: Path) ->
             asyncio.create_task(lease.while_held(one.run))
             for lease, one in zip((world.lease, other), webhooks, strict=True)
         ]
-        async with asyncio.timeout(PATIENCE_S):
-            # A message counts as sent only when that is stored.
-            while webhooks[0].outcomes.get("delivered", 0) < 3:
-                await asyncio.sleep(0.01)
+        await delivered(world, 3)
         assert len(world.receiver.posts) == 3
         # The first process has ended.
         running[0].cancel()
@@ -555,9 +559,7 @@ def test_two_processes_on_one_database_send_each_message_once(tmp_path: Path) ->
         await other.look()
         world.service.ask()
         await world.feed.look()
-        async with asyncio.timeout(PATIENCE_S):
-            while len(world.receiver.posts) < 4:
-                await asyncio.sleep(0.01)
+        await delivered(world, 4)
         assert len(set(world.receiver.ids)) == len(world.receiver.ids) == 4
         assert (webhooks[0].outcomes, webhooks[1].outcomes) == (
             {"delivered": 3},
