@@ -398,7 +398,7 @@ class Asterisk(Starting):
         """Reset it: no calls, an empty AstDB, the given queues, empty logs.
 
         Raises:
-            DeadlinePassed: a channel did not end; the text names it.
+            DeadlinePassed: a channel did not end, or a phone was not removed.
         """
         self.thaw()
         if not self.running:
@@ -415,9 +415,27 @@ class Asterisk(Starting):
         self._extra_dialplan = self._given_dialplan
         self._global_variables = self._given_globals
         # New ports, so that packets for a phone of the last test reach nobody.
+        removed = self.agent_slots
         self.agent_slots = self._allot_slots()
         self._write_and_reload()
+        self._await_removal_of(removed)
         self._mark_logs()
+
+    def _await_removal_of(self, phones: Mapping[str, PhoneSlot]) -> None:
+        """Wait until the log tells that each contact is removed.
+
+        Asterisk removes contacts in a thread of its own, after the reload has returned.
+        """
+        ends = [
+            f"Contact {agent}/sip:{agent}@{slot} has been deleted"
+            for agent, slot in phones.items()
+        ]
+
+        def all_removed() -> bool:
+            log = self.log
+            return all(end in log for end in ends)
+
+        wait_until(all_removed, 10, "the removal of the last test's phones")
 
     def hang_up_everything(self) -> None:
         """Ask every channel to hang up and wait until none is left."""
