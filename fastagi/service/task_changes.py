@@ -289,13 +289,15 @@ class TaskChanges:
             raise BadRequest("give an agent, or release")
         if not task.is_open:
             raise IllegalMove(task.status, Move.ASSIGN)
-        self.queue(task.queue)
+        queue = self.queue(task.queue)
         now = self._clock.now()
         interface = self._line.interface_of(task.queue, agent)
         why = because(Code.ASSIGNED, interface=interface)
         until = None
         if wait := _duration(duration):
-            until = now + wait
+            # Else the time might be over before the agent can be asked.
+            begins = max(now, task.due_at)
+            until = (queue.hours.next_opening(begins) or begins) + wait
             why = why.with_params(wait_s=wait.total_seconds())
         return OperatorChange(
             what=why,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -250,6 +251,28 @@ class AssignTests(SteeringTestCase):
                     self.run_to(90)
                     self.assertEqual(self.called(), [A])
                     self.assertEqual(self.rung(), (1, 0))
+
+    def test_time_of_an_agent_begins_when_the_task_may_be_called(self) -> None:
+        self.begin(LIVE_FIRST)
+        self.alice.busy()
+        self.bob.busy()
+        self.add(A)
+        self.run_to(5)
+        self.ask("tasks.reschedule", id=1, at="+10m")
+        told = self.ask("tasks.assign", id=1, agent=BOB, duration="1m")["task"]
+        self.assertEqual(
+            datetime.fromisoformat(told["assigned_until"])
+            - datetime.fromisoformat(told["due_at"]),
+            timedelta(minutes=1),
+        )
+        self.alice.busy(False)
+        self.run_to(600)
+        self.assertEqual(self.called(), [])
+        self.run_to(630)
+        self.assertEqual(self.called(), [])
+        self.bob.busy(False)
+        self.run_to(640)
+        self.assertEqual(self.rung(), (0, 1))
 
     def test_agent_is_found_without_the_technology_if_only_one_is_meant(self) -> None:
         for member in self.support.members:
