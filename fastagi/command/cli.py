@@ -24,7 +24,7 @@ import click
 
 from fastagi import __version__
 from fastagi.command import render
-from fastagi.command.groups import Commands
+from fastagi.command.groups import Commands, WholeNumber
 from fastagi.command.setup import setup
 from fastagi.command.supervisor import ReloadRequests
 from fastagi.command.web import web
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
 
-_TASK_ID: Final = click.IntRange(1, commands.HIGHEST_ID)
+_TASK_ID: Final = WholeNumber(1, commands.HIGHEST_ID)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +66,7 @@ def _json_option(command: F) -> F:
 def _limit_option(command: F) -> F:
     return click.option(
         "--limit",
-        type=click.IntRange(1),
+        type=WholeNumber(1),
         default=100,
         show_default=True,
         help="Maximum number of rows (1 to 10,000).",

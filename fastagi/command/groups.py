@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Groups of commands: in the order of their use, with a suggestion for a wrong name."""
+"""Groups of commands: in the order of their use, with a suggestion for a wrong name.
+
+And whole numbers as arguments, which are named so in an error.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,12 @@ _OTHER_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "start": ("run",),
     "uninstall": ("setup",),
 }
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within limits."""
+
+    name = "whole number"
 
 
 class Commands(click.Group):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fastagi.command.groups import Commands
+from fastagi.command.groups import Commands, WholeNumber
 from fastagi.command.supervisor import notify
 from fastagi.domain.names import folded
 from fastagi.errors import CallbackError
@@ -358,7 +358,7 @@ def wall_link_remove(config: str, name: str) -> None:
 @web.command("audit")
 @click.option(
     "--limit",
-    type=click.IntRange(1, 10_000),
+    type=WholeNumber(1, 10_000),
     default=50,
     show_default=True,
     help="Maximum number of rows.",
