@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastagi.domain.expected_wait import rounded_minutes
-from fastagi.domain.reason import parse_utc_minute
+from fastagi.domain.reason import name_setting, parse_utc_minute, pause_in_words
 
 if TYPE_CHECKING:
     # Only for type checkers: importing the checks takes a while.
@@ -149,7 +149,10 @@ def checked(answer: Mapping[str, Any]) -> str:
             ]
     else:
         lines = [f"{number} is not called for queue {queue} now:"]
-        lines += [f"  - {why['reason']}" for why in answer["why_not"]]
+        lines += [
+            f"  - {why['reason']}{name_setting(why['reason_code'])}"
+            for why in answer["why_not"]
+        ]
     lines.append("")
     if answer["dialled"]:
         lines.append(f"Dialled:  {answer['dialled']} ({answer['dial_string']})")
@@ -247,7 +250,7 @@ def _reason(task: Mapping[str, Any]) -> str:
     # A service that is older than this program does not tell the code.
     if task["status"] != "pending" or task.get("reason_code") != "retry":
         return reason
-    pause = f"next try in {task['reason_params']['delay_s']:g} s"
+    pause = f"next try in {pause_in_words(task['reason_params']['delay_s'])}"
     is_due = datetime.fromisoformat(task["due_at"]) <= datetime.now(UTC)
     when = "the next try is due" if is_due else f"next try at {_time(task['due_at'])}"
     return reason.replace(pause, when, 1)

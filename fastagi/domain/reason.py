@@ -282,7 +282,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.MOVED_TO_FRONT: ("moved to the front of the queue by hand",),
     Code.MOVED_BEHIND: ("moved behind task {task_id} by hand",),
-    Code.ASSIGNED: ("assigned to {interface}[ for up to {wait_s:g} s], by hand",),
+    Code.ASSIGNED: ("assigned to {interface}[ for up to {wait_s}], by hand",),
     Code.RELEASED_BY_HAND: ("any agent is asked again, by hand",),
     Code.ASSIGNMENT_OVER: (
         "any agent is asked: {interface}, to whom it was assigned, did not take it in"
@@ -340,8 +340,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.TALK_BEGINS: ("agent and client are talking",),
     Code.REPEAT_TAKEN_BACK: ("asked again, but {cause}",),
     Code.PREFERRED_AGENT_FIRST: (
-        "for up to {wait_s:g} s only {interface} is asked, who talked to the client"
-        " last",
+        "for up to {wait_s} only {interface} is asked, who talked to the client last",
     ),
     Code.PREFERRED_AGENT_AWAY: (
         "any agent is asked: {interface}, who talked to the client last, is not logged"
@@ -448,7 +447,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.LINE_NOT_JOINED: ("Asterisk's queue takes no caller now (joinempty)",),
     Code.LINE_LEFT: ("Asterisk's queue sends all callers away (leavewhenempty)",),
     Code.CALL_FORWARDED: ("the client's phone forwards the call",),
-    Code.RETRY: ("{cause}; next try in {delay_s:g} s",),
+    Code.RETRY: ("{cause}; next try in {delay_s}",),
     Code.ATTEMPTS_USED_UP: ("all {limit} attempts used up; {cause}",),
     Code.AGENT_TRIES_USED_UP: ("all {limit} tries to reach an agent used up; {cause}",),
     Code.RESULT_NOT_TRIED_AGAIN: ("{cause}; not tried again",),
@@ -599,6 +598,20 @@ ACTOR: Final = "[ ({actor})]"
 #: Added if the task was cancelled or served during an attempt: how that attempt ended.
 ENDINGS: Final = "[; the attempt under way: {attempt_of_served}][; {attempt}]"
 
+#: The settings that decide about a number, for refusals that an operator sees.
+SETTINGS: Final[Mapping[str, str]] = {
+    Code.TOO_FEW_DIGITS: "numbers.min_digits",
+    Code.TOO_MANY_DIGITS: "numbers.max_digits",
+    Code.OWN_NUMBER: "number_plan.own_numbers",
+    Code.DENIED: "numbers.deny",
+    Code.NOT_ALLOWED: "numbers.allow",
+    Code.KIND_NOT_CALLED: "numbers.kinds",
+    Code.REGION_DENIED: "numbers.deny_regions",
+    Code.REGION_NOT_ALLOWED: "numbers.allow_regions",
+    Code.NO_REGION: "numbers.allow_regions",
+    Code.UNKNOWN_REGION: "numbers.allow_regions",
+}
+
 #: Kinds of numbers, as KIND_NOT_CALLED names them.
 KINDS: Final = {
     "fixed_line": "a number of a fixed line",
@@ -616,6 +629,11 @@ KINDS: Final = {
 }
 #: Histories, as the parameter ``found`` names them.
 HISTORIES: Final = {"queue_log": "queue_log", "cdr": "the CDRs"}
+
+
+def name_setting(code: str) -> str:
+    """Return the setting behind a refusal, in brackets, to follow its words; or ""."""
+    return f" (setting {SETTINGS[code]})" if code in SETTINGS else ""
 
 
 def _histories(found: str) -> str:
@@ -636,6 +654,21 @@ def _utc_in_words(at: object) -> str:
     return str(at).replace("T", " ").replace("Z", " UTC")
 
 
+def is_said_in_seconds(seconds: float) -> bool:
+    """Return whether a pause is said in seconds: it is short, or no whole minutes."""
+    return seconds < 120 or seconds % 60 != 0
+
+
+def pause_in_words(seconds: float) -> str:
+    """Return the length of a pause in words, such as "90 s" or "1 h 30 min"."""
+    if is_said_in_seconds(seconds):
+        return f"{seconds:g} s"
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+
+
 #: Parameters that are not said as they are.
 _SAID: Final[Mapping[str, Callable[[Any], str]]] = {
     "times": lambda times: "once" if times == 1 else f"{times} times",
@@ -645,6 +678,8 @@ _SAID: Final[Mapping[str, Callable[[Any], str]]] = {
     "until": _utc_in_words,
     "kind": lambda kind: KINDS.get(kind, str(kind)),
     "found": _histories,
+    "wait_s": pause_in_words,
+    "delay_s": pause_in_words,
 }
 _PLACEHOLDER: Final = re.compile(r"\{(?P<name>\w+)(?::(?P<format>[^}]*))?\}")
 _SECTION: Final = re.compile(r"\[(?P<words>[^\]|]*)(?:\|(?P<if>\w+))?\]")

@@ -25,7 +25,7 @@ from fastagi.domain.attempt import Attempt, Stage
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.number_records import Erased, NumberRecords
 from fastagi.domain.offers import OfferOutcome
-from fastagi.domain.reason import Code, Reason
+from fastagi.domain.reason import Code, Reason, name_setting
 from fastagi.domain.task import CallbackTask, Kind, Status, TaskEvent
 from fastagi.errors import CallbackError, Problem
 
@@ -84,7 +84,7 @@ class NumberRefused(BadRequest):
     code = "refused"
 
     def __init__(self, problem: str, why: Reason) -> None:
-        super().__init__(problem)
+        super().__init__(f"{problem}{name_setting(why.code)}")
         self.why = why
 
 

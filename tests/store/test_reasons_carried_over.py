@@ -231,12 +231,17 @@ def test_each_sentence_becomes_its_code_and_is_said_as_before(
     ):
         reasons = _reasons(url, table, by)
         for n, (words, codes) in enumerate(SENTENCES.items(), 1):
-            assert str(reasons[n]) == words, table
+            assert str(reasons[n]) == _said_now(words), table
             assert " ".join(codes_in(reasons[n])) == codes, (table, words)
     attempts = _reasons(url, "attempt")
     assert [str(attempts[n]) for n in range(1, len(SENTENCES) + 1)] == [
-        words or ENDED for words in SENTENCES
+        _said_now(words or ENDED) for words in SENTENCES
     ]
+
+
+def _said_now(words: str) -> str:
+    """Return how a sentence is said today: a long pause is not said in seconds."""
+    return words.replace("1800 s", "30 min")
 
 
 def test_parameters_have_their_types(

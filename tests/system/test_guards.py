@@ -180,7 +180,11 @@ class DialTimeTests(GuardsTestCase):
         self.world.ask("tasks.cancel", id=1)
         process.service.settings.replace(german())
         answer = self.world.ask("tasks.retry", id=1)
-        self.assertIn("is not called any more: it is a premium", answer["error"])
+        self.assertEqual(
+            answer["error"],
+            f"{PREMIUM} is not called any more: it is a premium-rate number"
+            " (setting numbers.kinds)",
+        )
         self.assert_status("cancelled")
 
 

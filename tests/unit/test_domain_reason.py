@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fastagi.config.listing import listed
+from fastagi.config.load import parse_settings
 from fastagi.domain.numbers import NumberKind
 from fastagi.domain.reason import (
     KINDS,
+    SETTINGS,
     TEMPLATES,
     Code,
     Reason,
@@ -20,6 +23,8 @@ from fastagi.domain.reason import (
     dump_params,
     load,
     map_texts,
+    name_setting,
+    pause_in_words,
     said,
 )
 from fastagi.domain.why_not_yet import CODES
@@ -32,7 +37,7 @@ REASONS = [
     (because(Code.CLIENT_BUSY), "the client was busy"),
     (
         because(Code.RETRY, delay_s=1800.0, cause=BUSY),
-        "the client was busy (SIP 486); next try in 1800 s",
+        "the client was busy (SIP 486); next try in 30 min",
     ),
     (
         because(Code.TALKED_TOO_SHORT, talk_s=3.0, needed_s=5.0, asterisk_ended=True),
@@ -134,6 +139,42 @@ def test_damaged_parameters_keep_no_list_from_being_shown(
     code: Code, params: str
 ) -> None:
     assert str(load(code.value, params))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.5, "0.5 s"),
+        (90, "90 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (150, "150 s"),
+        (1800.0, "30 min"),
+        (5400, "1 h 30 min"),
+        (3600, "1 h"),
+        (86_400, "1 d"),
+        (90_060, "1 d 1 h 1 min"),
+    ],
+)
+def test_a_pause_is_said_in_the_largest_units_if_nothing_is_lost(
+    seconds: float, words: str
+) -> None:
+    assert pause_in_words(seconds) == words
+    assert str(because(Code.ASSIGNED, interface="PJSIP/1", wait_s=seconds)) == (
+        f"assigned to PJSIP/1 for up to {words}, by hand"
+    )
+
+
+def test_every_refusal_that_names_a_setting_names_one_that_exists() -> None:
+    settings = parse_settings(
+        "ami: {secret: s}\nqueues: {support: {outbound_channel: 'PJSIP/{number}'}}"
+    )
+    names = {one.name.removeprefix("queues.support.") for one in listed(settings)}
+    for code, setting in SETTINGS.items():
+        assert Code(code)
+        assert setting in names, setting
+        assert name_setting(code) == f" (setting {setting})"
+    assert name_setting(Code.NUMBER_WITHHELD) == ""
 
 
 def test_a_reason_without_its_parameters_still_has_words() -> None:

@@ -492,6 +492,19 @@ def _checked(**more: object) -> dict[str, object]:
     }
 
 
+def test_number_that_is_not_called_names_the_setting() -> None:
+    abroad = {
+        "reason": "it is a number of AT, and only those of DE are called",
+        "reason_code": "region_not_allowed",
+        "reason_params": {"region": "AT", "allowed": "DE"},
+    }
+    said = render.checked(_checked(may_be_called=False, why_not=[abroad]))
+    assert said.splitlines()[1] == (
+        "  - it is a number of AT, and only those of DE are called"
+        " (setting numbers.allow_regions)"
+    )
+
+
 def test_number_is_said_to_wait_for_the_queue_to_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -267,6 +267,11 @@ class Say:
             except ValueError:
                 return str(at)
 
+        def pause(seconds: float) -> str:
+            if reasons.is_said_in_seconds(seconds):
+                return self.gettext("%(s)s s", s=f"{seconds:g}")
+            return self.span(seconds)
+
         def grouped(number: object) -> str:
             # The whole sentence is masked, if need be.
             return _grouped(str(number), self.region)
@@ -278,6 +283,7 @@ class Say:
                 **dict.fromkeys(("again_at", "chosen_at", "due_at", "until"), minute),
                 "kind": lambda kind: self.gettext(KINDS.get(str(kind), str(kind))),
                 "found": self._found,
+                **dict.fromkeys(("wait_s", "delay_s"), pause),
                 # Numbers of clients in the parameters of reasons.
                 "caller": grouped,
                 # Of the begin of an attempt it is a count.
