@@ -61,7 +61,7 @@ class Meeting:
     who: str
     at: float
     #: When the two parties met for the first time in this call, as one may be put on
-    #: hold or transferred. If that was not seen: when the channel was created.
+    #: hold or transferred. If that was not seen: the earliest possible time.
     first_at: float
     #: Channel to ask :meth:`LiveCalls.talk_s` for.
     uniqueid: str
@@ -595,10 +595,10 @@ class LiveCalls:
                     channel.together_since = at
                     if channel.met_at is None:
                         channel.who, channel.met_at = other.interface, at
+                    began_at = at if seen else _earliest_meeting(channel, people)
                     for meeting in self._meetings(channel, other, len(people), at):
-                        first_at = at if seen else channel.created_at
                         known = channel.first_met_at
-                        first_at = known.setdefault(meeting.key, first_at)
+                        first_at = known.setdefault(meeting.key, began_at)
                         meetings.append(evolve(meeting, first_at=first_at))
         return meetings
 
@@ -643,6 +643,12 @@ class LiveCalls:
             waiting.extend(self._bridges.get(channel.bridge, ()))
             waiting.extend(self._pairs.get(channel.pair, ()))
         return list(found.values())
+
+
+def _earliest_meeting(channel: _Channel, people: Iterable[_Channel]) -> float:
+    """Return when a channel can have met one of these people at the earliest."""
+    others = (one.created_at for one in people if one is not channel)
+    return max(channel.created_at, min(others))
 
 
 def _talk_s(channel: _Channel, now: float) -> float:

@@ -40,6 +40,7 @@ class Calls:
         number: str = "",
         exten: str = "support",
         whole: bool = True,
+        age_s: float = 0.0,
     ) -> set[str]:
         return self.calls.born(
             uniqueid,
@@ -50,6 +51,7 @@ class Calls:
             caller="Ada",
             language="en",
             at=self.now,
+            age_s=age_s,
             whole=whole,
         )
 
@@ -399,6 +401,25 @@ class TestGaps:
         calls.born("b", "a", name="PJSIP/alice-1", whole=False)
         (meeting,) = calls.calls.bridges_are([("a", "x"), ("b", "x")], 200)
         assert (meeting.key, meeting.who) == (CLIENT, "PJSIP/alice")
+
+    @pytest.mark.parametrize(
+        ("ages", "met_at"),
+        [((8,), 142), ((80,), 100), ((8, 30), 120), ((), None)],
+    )
+    def test_client_has_met_nobody_who_was_not_there_yet(
+        self, calls: Calls, ages: tuple[float, ...], met_at: float | None
+    ) -> None:
+        calls.caller()
+        calls.calls.interrupted()
+        calls.now += 50
+        people = [f"b{number}" for number in range(len(ages))]
+        calls.calls.keep({"a", *people})
+        for person, age_s in zip(people, ages, strict=True):
+            calls.born(person, "a", name=f"PJSIP/{person}-1", whole=False, age_s=age_s)
+        together = [(one, "x") for one in ("a", *people)]
+        met = calls.calls.bridges_are(together, calls.now)
+        first_at = {one.first_at for one in met if one.key == CLIENT}
+        assert first_at == ({met_at} if met_at else set())
 
     def test_memory_is_bounded(
         self, calls: Calls, monkeypatch: pytest.MonkeyPatch
