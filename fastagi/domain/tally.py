@@ -11,10 +11,12 @@ A task counts on the day on which it was asked for, whatever day it ends on.
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import repeat
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -57,6 +59,17 @@ OUTCOMES: Final = {
 }
 #: Reasons of cancelled tasks that do not count: nobody was promised this callback.
 NOT_PROMISED: Final = frozenset({Code.TAKEN_BACK.value, Code.SAME_CLIENT.value})
+
+
+def add(total: Tally, numbers: Mapping[str, int]) -> None:
+    """Add numbers to a sum, by their keys.
+
+    Like ``Counter.update``, which takes three times as long: reports add hundreds of
+    thousands of numbers.
+    """
+    before = map(total.get, numbers, repeat(0))
+    sums = map(operator.add, numbers.values(), before)
+    dict.update(total, zip(numbers, sums, strict=True))
 
 
 @frozen

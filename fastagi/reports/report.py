@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from fastagi.domain.offers import OfferOutcome
-from fastagi.domain.tally import BANDS, Tally, day_of
+from fastagi.domain.tally import BANDS, Tally, add, day_of
 from fastagi.domain.task import Kind
 from fastagi.reports.query import ReportQuery
 from fastagi.reports.values import (
@@ -29,6 +29,7 @@ from fastagi.reports.values import (
 )
 from fastagi.store import tallies
 
+_KINDS: Final = tuple(kind.value for kind in Kind)
 _ONE_DAY: Final = timedelta(days=1)
 _HOURS: Final = range(24)
 _WEEKDAYS: Final = range(7)
@@ -89,7 +90,7 @@ def _sum(by_kind: Mapping[str, Tally], kind: Kind | None) -> Tally:
     total: Tally = Counter()
     for one, tally in by_kind.items():
         if one != tallies.NO_KIND and kind in (None, one):
-            total.update(tally)
+            add(total, tally)
     return total
 
 
@@ -120,10 +121,8 @@ def _totals(by_kind: Mapping[str, Tally], query: ReportQuery) -> Totals:
 
 def _kinds(by_kind: Mapping[str, Tally], kind: Kind | None) -> dict[str, int]:
     return {
-        one.value: by_kind.get(one.value, Counter())["asked"]
-        if kind in (None, one)
-        else 0
-        for one in Kind
+        one: by_kind[one]["asked"] if kind in (None, one) and one in by_kind else 0
+        for one in _KINDS
     }
 
 

@@ -33,6 +33,7 @@ from fastagi.domain.tally import (
     CountedTask,
     LocalDay,
     Tally,
+    add,
     day_of,
     local_day,
     local_days,
@@ -326,22 +327,20 @@ def count(
             for begins_at, _ in cover.used[span]
         }
         for kind, numbers in _stored_numbers(conn, span, used):
-            total[kind].update(json.loads(numbers))
+            add(total[kind], json.loads(numbers))
     for zone in set(of_queues.values()) if each_day else ():
         queues = [queue for queue, its in of_queues.items() if its == zone]
         begins_at, ends_at = ranges[queues[0]]
         given = {"queues": queues, "begins_at": begins_at, "ends_at": ends_at}
         for row in conn.execute(_BY_DAY, given):
-            counts = by_day[day_of(row.begins_at, zone)][row.kind]
-            for name, number in zip(COUNTS, row[2:], strict=True):
-                counts[name] += number
+            counts = dict(zip(COUNTS, row[2:], strict=True))
+            add(by_day[day_of(row.begins_at, zone)][row.kind], counts)
     gaps = {queue: cover.gaps for queue, cover in covers.items()}
     for (_, day), kinds in count_tasks(conn, gaps, of_queues).items():
         for kind, tally in kinds.items():
-            total[kind].update(tally)
-            by_day[day.day][kind].update(
-                {name: tally[name] for name in (*COUNTS, "open") if name in tally}
-            )
+            add(total[kind], tally)
+            counts = {name: tally[name] for name in (*COUNTS, "open") if name in tally}
+            add(by_day[day.day][kind], counts)
     return Counted(total=total, by_day=by_day)
 
 
