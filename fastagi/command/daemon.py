@@ -89,7 +89,11 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     clock = MachineClock(reactor)
     service = CallbackService(
         settings=settings,
-        database=Database(settings.database.url, deliver=reactor.callFromThread),
+        database=Database(
+            settings.database.url,
+            deliver=reactor.callFromThread,
+            at_turn_end=partial(reactor.callLater, 0),
+        ),
         endpoints=endpoints,
         clock=clock,
         programs=ChildPrograms(reactor, clock),

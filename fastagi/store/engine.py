@@ -10,8 +10,12 @@ of tables and imports no reactor.
 A request may have a deadline. If it has not begun by then, it is dropped. If the first
 deadline of a group would pass before all of the group is done, what is done is
 committed, and the rest runs in the next transaction. Requests with a deadline go before
-those without, which wait for them for a moment at most. Consecutive requests of one
-kind may be carried out by one function, which needs fewer round trips to the server.
+those without, which have transactions of their own. For a second at most, these also
+let one go first that may come in this moment.
+
+Requests that are made in one turn of the reactor begin together. Consecutive requests
+of one kind may be carried out by one function, which needs fewer round trips to the
+server.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import GeneratorType
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -42,6 +47,8 @@ Ts = TypeVarTuple("Ts")
 
 #: Schedules a function with its arguments on the reactor's thread.
 Deliver = Callable[..., object]
+#: Calls a function at the end of the reactor's turn.
+AtTurnEnd = Callable[[Callable[[], object]], object]
 
 #: Maximum number of times a function runs before its request fails.
 _MAX_TRIES: Final = 4
@@ -49,9 +56,15 @@ _MAX_TRIES: Final = 4
 _PAUSE_S: Final = 0.005
 #: Maximum number of requests in one transaction: the first waits for the last.
 _LARGEST_GROUP: Final = 200
+#: How long requests are gathered at most, while more arrive in each turn of the
+#: reactor, in seconds.
+_GATHERED_S: Final = 0.01
 #: How long a request without a deadline lets others go first, in seconds. The lease of
 #: the database has to be renewed in time, however many callers press a key.
 _LETS_OTHERS_GO_FIRST_S: Final = 1.0
+#: How long requests without a deadline wait after one with a deadline, in seconds: the
+#: next caller often comes at once, and would have to wait for their COMMIT.
+_QUIET_S: Final = 0.005
 #: Factor by which an expected duration shrinks with each shorter one.
 _FADING: Final = 0.9
 #: Factor on expected durations, for safety.
@@ -229,6 +242,7 @@ class Database:
         url: str,
         *,
         deliver: Deliver | None,
+        at_turn_end: AtTurnEnd | None = None,
         most_waiting: int = 2000,
         lock_wait_s: float = 2.0,
     ) -> None:
@@ -239,6 +253,9 @@ class Database:
             deliver: schedules a function on the reactor's thread, such as
                 ``reactor.callFromThread``. None: there is no thread, and every request
                 is carried out at once where it is made (tests, command line).
+            at_turn_end: calls a function when the reactor has handled all events that
+                it knows of. Then requests of one turn begin together, in as few
+                transactions as possible. None: each may begin at once.
             most_waiting: maximum number of waiting requests; more are refused at once.
             lock_wait_s: how long a request may wait for other processes, in seconds.
 
@@ -248,9 +265,15 @@ class Database:
         self._backend = backend_for(url)
         self._transactions = _Transactions(self._backend, self._has_deadlines)
         self._deliver = deliver
+        self._at_turn_end = at_turn_end
         self._most_waiting = most_waiting
         self._lock_wait_s = lock_wait_s
+        #: Requests of this turn, which the worker does not see yet.
+        self._arriving: list[_Request] = []
         self._waiting: deque[_Request] = deque()
+        #: From when on requests without a deadline may begin, by `time.monotonic`; or
+        #: infinite while a request with a deadline is carried out.
+        self._quiet_at = -math.inf
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -308,22 +331,53 @@ class Database:
             self._process_all([request])
             self._settle([request])
             return request.deferred
-        with self._changed:
-            if len(self._waiting) >= self._most_waiting:
-                return fail(
-                    StoreUnavailable(
-                        f"{self._most_waiting} requests are already waiting for the"
-                        " database"
-                    ).in_step(name)
-                )
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="database", daemon=True
-                )
-                self._thread.start()
-            self._waiting.append(request)
-            self._changed.notify()
+        if len(self._waiting) + len(self._arriving) >= self._most_waiting:
+            return fail(
+                StoreUnavailable(
+                    f"{self._most_waiting} requests are already waiting for the"
+                    " database"
+                ).in_step(name)
+            )
+        self._arriving.append(request)
+        if self._at_turn_end is None:
+            self._begin_waiting()
+        elif len(self._arriving) == 1:
+            self._at_turn_end(partial(self._gather, 0))
         return request.deferred
+
+    def _gather(self, known: int) -> None:
+        """At the end of a turn: begin, unless more requests are just arriving.
+
+        While each turn brings more, the processor is busy with them, and each COMMIT
+        less leaves it more time.
+
+        Args:
+            known: how many had arrived at the end of the turn before.
+        """
+        count = len(self._arriving)
+        if not count:
+            return
+        waited_s = time.monotonic() - self._arriving[0].made_at
+        is_last = count in {1, known}
+        if is_last or count >= _LARGEST_GROUP or waited_s >= _GATHERED_S:
+            self._begin_waiting()
+        else:
+            assert self._at_turn_end is not None
+            self._at_turn_end(partial(self._gather, count))
+
+    def _begin_waiting(self) -> None:
+        """Let the worker begin the requests of this turn."""
+        if not self._arriving:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name="database", daemon=True
+            )
+            self._thread.start()
+        with self._changed:
+            self._waiting.extend(self._arriving)
+            self._arriving.clear()
+            self._changed.notify()
 
     def run_now(
         self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
@@ -382,6 +436,7 @@ class Database:
         """
         closed: Deferred[None] = Deferred()
         self._closers.append(closed)
+        self._begin_waiting()
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -446,6 +501,7 @@ class Database:
             left = self._transactions.process(group)
             done = [request for request in group if request not in left]
             self._deliver(self._settle, done)
+            self._note_end()
             with self._changed:
                 self._waiting.extendleft(reversed(left))
         self._transactions.disconnect()
@@ -454,11 +510,29 @@ class Database:
     def _next_group(self) -> list[_Request]:
         """Wait for requests; return an empty list after :meth:`Database.close`."""
         with self._changed:
-            while not self._waiting and not self._closing:
-                self._changed.wait()
-            in_order = sorted(self._waiting, key=lambda r: r.lets_others_go_first)
-            self._waiting = deque(in_order[_LARGEST_GROUP:])
-            return in_order[:_LARGEST_GROUP]
+            while True:
+                waiting = list(self._waiting)
+                group = [r for r in waiting if not r.lets_others_go_first]
+                quiet_s = self._quiet_at - time.monotonic()
+                if not group and (quiet_s <= 0 or self._closing):
+                    group = waiting
+                if group or self._closing:
+                    break
+                self._changed.wait(quiet_s if waiting else None)
+            if any(request.has_deadline for request in group):
+                self._quiet_at = math.inf
+            group = group[:_LARGEST_GROUP]
+            if len(group) == len(waiting):
+                self._waiting.clear()
+            else:
+                begun = set(group)
+                self._waiting = deque(r for r in waiting if r not in begun)
+            return group
+
+    def _note_end(self) -> None:
+        """After a group: let others go first who may come in this moment."""
+        if self._quiet_at == math.inf:
+            self._quiet_at = time.monotonic() + _QUIET_S
 
     def _has_deadlines(self) -> bool:
         """Whether a request that has not begun has a deadline."""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -423,6 +423,82 @@ def test_a_request_without_a_deadline_does_not_wait_for_ever(
     loop.outcomes(works)
 
     assert order == ["patient", "urgent", "new"]
+
+
+def test_requests_of_one_turn_begin_together_at_its_end(
+    url: str, loop: Loop, clock: _Clock
+) -> None:
+    ends: list[Callable[[], object]] = []
+    gathering = Database(url, deliver=loop.deliver, at_turn_end=ends.append)
+    gathering.test_url = url  # type: ignore[attr-defined]
+    threads = threading.active_count()
+    works = [gathering.run("add", add, number) for number in "12"]
+    assert len(ends) == 1
+    ends.pop()()
+    # Another turn may bring more.
+    works.append(gathering.run("add", add, "3"))
+    ends.pop()()
+    assert threading.active_count() == threads
+    ends.pop()()
+    assert loop.outcomes(works) == [True] * 3
+    assert gathering.commits == 1
+    assert not ends
+    # One that comes alone does not wait for others.
+    works = [gathering.run("add", add, "4")]
+    ends.pop()()
+    assert loop.outcomes(works) == [True]
+    # Nor does the first of many wait for ever.
+    works = [gathering.run("add", add, number) for number in "56"]
+    ends.pop()()
+    works.append(gathering.run("add", add, "7"))
+    clock.set_forward(0.02)
+    ends.pop()()
+    assert not ends
+    assert loop.outcomes(works) == [True] * 3
+    # What has not begun is carried out before the database is closed.
+    works = [gathering.run("add", add, number) for number in "89"]
+    loop.wait(gathering.close())
+    ends.pop()()
+    assert loop.outcomes(works) == [True] * 2
+    assert numbers(gathering) == [*"123456789"]
+
+
+def test_more_than_may_wait_are_refused_before_the_turn_ends(
+    url: str, loop: Loop
+) -> None:
+    ends: list[Callable[[], object]] = []
+    gathering = Database(
+        url, deliver=loop.deliver, at_turn_end=ends.append, most_waiting=2
+    )
+    works = [gathering.run("add", add, number) for number in "123"]
+    with pytest.raises(StoreUnavailable, match="2 requests are already waiting"):
+        loop.wait(works[2])
+    loop.wait(gathering.close())
+    assert loop.outcomes(works[:2]) == [True] * 2
+
+
+def test_what_nobody_waits_for_is_not_in_the_way_of_the_next_caller(
+    threaded: Database, loop: Loop, clock: _Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_QUIET_S", PATIENCE_S)
+    monkeypatch.setattr(engine, "_LETS_OTHERS_GO_FIRST_S", 2 * PATIENCE_S)
+    order: list[str] = []
+
+    def note(_conn: sa.Connection, what: str) -> None:
+        order.append(what)
+
+    loop.wait(threaded.run("note", note, "first", within_s=PATIENCE_S))
+    before = threaded.commits
+    patient = threaded.run("note", note, "patient")
+    loop.wait(threaded.run("note", note, "second", within_s=PATIENCE_S))
+    # The caller's transaction had nothing else to do.
+    assert order == ["first", "second"]
+    assert threaded.commits == before + 1
+
+    clock.set_forward(1.1 * PATIENCE_S)
+    loop.outcomes([patient, threaded.run("note", note, "last")])
+    assert order == ["first", "second", "patient", "last"]
+    assert threaded.commits == before + 2
 
 
 def _add_many(conn: sa.Connection, asked: Sequence[tuple[str]]) -> list[bool | Alone]:
