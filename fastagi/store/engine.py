@@ -10,8 +10,8 @@ of tables and imports no reactor.
 A request may have a deadline. If it has not begun by then, it is dropped. If the first
 deadline of a group would pass before all of the group is done, what is done is
 committed, and the rest runs in the next transaction. Requests with a deadline go before
-those without, which have transactions of their own. For a second at most, these also
-let one go first that may come in this moment.
+those without, which have transactions of their own, and also let one go first that may
+come in this moment. Of those that have waited for a second, one runs before others.
 
 Requests that are made in one turn of the reactor begin together. Consecutive requests
 of one kind may be carried out by one function, which needs fewer round trips to the
@@ -165,10 +165,16 @@ class _Step:
         """The name of its requests; all have the same one."""
         return self.requests[0].name
 
-    @property
-    def lets_others_go_first(self) -> bool:
-        """Whether requests with a deadline run before it."""
-        return all(request.lets_others_go_first for request in self.requests)
+    def yields(self, *, is_first: bool) -> bool:
+        """Whether waiting requests with a deadline run before it.
+
+        Args:
+            is_first: whether it is the first step of its transaction. That one runs if
+                it has waited for long, so that nothing waits for ever.
+        """
+        if is_first:
+            return all(request.lets_others_go_first for request in self.requests)
+        return not any(request.has_deadline for request in self.requests)
 
     def run(self, conn: sa.Connection) -> list[_Request]:
         """Call the function and store its results in the requests.
@@ -512,7 +518,13 @@ class Database:
         with self._changed:
             while True:
                 waiting = list(self._waiting)
-                group = [r for r in waiting if not r.lets_others_go_first]
+                urgent = [r for r in waiting if r.has_deadline]
+                group = [
+                    r for r in waiting if not (r.has_deadline or r.lets_others_go_first)
+                ]
+                if urgent:
+                    # Callers wait for one request at most that has waited for long.
+                    group = group[:1] + urgent
                 quiet_s = self._quiet_at - time.monotonic()
                 if not group and (quiet_s <= 0 or self._closing):
                     group = waiting
@@ -624,7 +636,7 @@ class _Transactions:
                     if not step.requests:
                         continue
                 if (begun and self._must_commit(begun, step)) or (
-                    self._has_deadlines() and step.lets_others_go_first
+                    step.yields(is_first=not begun) and self._has_deadlines()
                 ):
                     steps.appendleft(step)
                     break

@@ -425,6 +425,65 @@ def test_a_request_without_a_deadline_does_not_wait_for_ever(
     assert order == ["patient", "urgent", "new"]
 
 
+def test_callers_wait_for_one_request_without_a_deadline_at_most(
+    threaded: Database, loop: Loop, clock: _Clock
+) -> None:
+    order: list[str] = []
+    entered, arrived = threading.Event(), threading.Event()
+
+    def note(_conn: sa.Connection, what: str) -> None:
+        order.append(what)
+
+    def slow(_conn: sa.Connection) -> None:
+        entered.set()
+        assert arrived.wait(PATIENCE_S)
+        order.append("1")
+
+    gate = Gate(threaded)
+    works = [threaded.run("note", slow)]
+    works += [threaded.run("note", note, number) for number in "2345"]
+    clock.set_forward(1.0)
+    works.append(threaded.run("note", note, "first caller", within_s=PATIENCE_S))
+    gate.open()
+    assert entered.wait(PATIENCE_S)
+    # This one comes while the transaction of the first runs.
+    works.append(threaded.run("note", note, "second caller", within_s=PATIENCE_S))
+    arrived.set()
+
+    loop.outcomes(works)
+
+    assert order == ["1", "first caller", "2", "second caller", "3", "4", "5"]
+
+
+def test_callers_interrupt_requests_that_have_waited_for_long(
+    threaded: Database, loop: Loop, clock: _Clock
+) -> None:
+    order: list[str] = []
+    entered, arrived = threading.Event(), threading.Event()
+
+    def slow(_conn: sa.Connection) -> None:
+        entered.set()
+        assert arrived.wait(PATIENCE_S)
+        order.append("1")
+
+    gate = Gate(threaded)
+    works = [threaded.run("note", slow)]
+    works.append(threaded.run("note", lambda _: order.append("2")))
+    works.append(threaded.run("note", lambda _: order.append("3")))
+    clock.set_forward(1.0)
+    gate.open()
+    assert entered.wait(PATIENCE_S)
+    works.append(
+        threaded.run("note", lambda _: order.append("caller"), within_s=PATIENCE_S)
+    )
+    arrived.set()
+
+    loop.outcomes(works)
+
+    # The oldest of those left goes before the caller, the next one does not.
+    assert order == ["1", "2", "caller", "3"]
+
+
 def test_requests_of_one_turn_begin_together_at_its_end(
     url: str, loop: Loop, clock: _Clock
 ) -> None:
