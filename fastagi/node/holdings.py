@@ -27,6 +27,7 @@ from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.leases import Lease
 from fastagi.store.store import TaskStore
+from fastagi.store.together import NO_EVENTS
 
 #: Interval of looks for Asterisks that are free, in seconds.
 LOOK_S: Final = 0.5
@@ -140,9 +141,9 @@ class Holdings:
         self._tells_of_others = False
         #: The keys of clients in a call that are stored, by Asterisk.
         self._stored_calls: dict[str, frozenset[str]] = {}
-        #: The last event of all tasks that was seen, and when tasks were last looked
+        #: The last events of all tasks that were seen, and when tasks were last looked
         #: at, by the steady clock.
-        self._last_event = 0
+        self._last_events = NO_EVENTS
         self._looked_at = 0.0
         self._made: dict[str, Made] = {}
         self._held: dict[str, Lease] = {}
@@ -263,7 +264,7 @@ class Holdings:
         ]
         try:
             seen = await self._store.look_at_others(
-                list(self._held), running, self._clock.now()
+                list(self._held), running, self._clock.now(), self._last_events
             )
         except StoreUnavailable as error:
             self._log.debug("others can not be looked at: {error}", error=error)
@@ -281,10 +282,9 @@ class Holdings:
         for key in begun:
             self._nodes.withdraw(key, because(Code.CLIENT_RANG_IN))
         now = self._clock.steady()
-        # Events may be stored in another order than that of their ids.
         is_time = now - self._looked_at >= _LOOK_AT_TASKS_S
-        if freed or seen.last_event != self._last_event or is_time:
-            self._last_event = seen.last_event
+        if freed or seen.last_events != self._last_events or is_time:
+            self._last_events = seen.last_events
             self._looked_at = now
             self._tells_of_others = True
             try:

@@ -416,7 +416,7 @@ class LiveState:
                 self._rest()
         if not self._subscriptions:
             return None
-        if self._is_due:
+        if self._is_due or (self._must_read and self._problem is None):
             # Something has changed during the look; its timer is lost with this run.
             return _PAUSE_S
         return self._next_look_s()
@@ -515,6 +515,8 @@ class LiveState:
             for task_id in changes.gone:
                 self._drop(task_id)
             if not changes.more:
+                # Soon an event before the next one is stored, or certainly never.
+                self._must_read |= changes.held_back
                 self._events_waiting = changes.waiting_events
                 self._events_waiting_since = changes.waiting_since
                 return

@@ -26,6 +26,9 @@ from fastagi.store.store import TaskStore
 _EVENTS_AT_ONCE: Final = 100
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 5.0
+#: Pause before looking whether another service has stored an event that comes before
+#: those that were found, in seconds.
+_HELD_BACK_S: Final = 0.1
 
 E = TypeVar("E")
 
@@ -130,10 +133,10 @@ class Outbox(Generic[E]):
         name = self._sink.name
         position = await self._store.position(name)
         stored = position
-        while events := await self._store.events_after(
-            position.event_id, _EVENTS_AT_ONCE
-        ):
-            for event in events:
+        while (
+            page := await self._store.events_after(position.event_id, _EVENTS_AT_ONCE)
+        ).events:
+            for event in page.events:
                 entries = self._sink.entries(event)
                 for index, entry in enumerate(
                     entries[position.entries :], position.entries
@@ -157,7 +160,7 @@ class Outbox(Generic[E]):
                     position = after
                 position = Position(event.event_id)
         await self._store_position(stored, position)
-        return None
+        return _HELD_BACK_S if page.held_back else None
 
     async def _store_position(self, stored: Position, position: Position) -> None:
         """Pass over events without entries for good."""

@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from fastagi.store import schema
 from fastagi.store.versions import VERSION_TABLE
+from fastagi.store.writers import EVENTS_LOCK
 
 #: As Alembic creates it.
 _version: Final = sa.Table(
@@ -72,6 +73,24 @@ _GUARDS: Final = {
     ),
 }
 
+#: On PostgreSQL, the trigger by which readers of the events know who writes some
+#: (:mod:`fastagi.store.writers`). It needs no search_path, as when rows are restored.
+_WRITERS: Final = (
+    "CREATE FUNCTION task_event_writer() RETURNS trigger"
+    " LANGUAGE plpgsql AS $$"
+    " BEGIN"
+    "   IF coalesce(current_setting('callback_queue.writes', true), '') = '' THEN"
+    f"     PERFORM pg_advisory_xact_lock_shared({EVENTS_LOCK}, coalesce("
+    "       pg_sequence_last_value(CAST(quote_ident(TG_TABLE_SCHEMA)"
+    "         || '.task_event_id_seq' AS regclass)), 0)::int);"
+    "     PERFORM set_config('callback_queue.writes', 'events', true);"
+    "   END IF;"
+    "   RETURN NULL;"
+    " END $$",
+    "CREATE TRIGGER task_event_writer BEFORE INSERT ON task_event"
+    " FOR EACH STATEMENT EXECUTE FUNCTION task_event_writer()",
+)
+
 
 def create_tables(conn: sa.Connection, version: str) -> None:
     """Create all tables in an empty database, within the caller's transaction.
@@ -87,6 +106,8 @@ def create_tables(conn: sa.Connection, version: str) -> None:
         conn.execute(CreateIndex(index))
     for guard in _GUARDS[conn.dialect.name]:
         conn.exec_driver_sql(guard)
+    for writers in _WRITERS if conn.dialect.name == "postgresql" else ():
+        conn.exec_driver_sql(writers)
     conn.execute(_version.insert().values(version_num=version))
     # queue_log gets the events of all tasks.
     first = {"name": "queue_log", "event_id": 0, "entries": 0}

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, func, select
 
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.task import ENDED, CallbackTask, Move, Status
-from fastagi.store import positions, schema
+from fastagi.store import positions, schema, writers
 from fastagi.store.rows import moment, seconds, task_of
 
 _task: Final = schema.task
@@ -89,6 +89,7 @@ class TaskChanges:
         ended: tasks that have ended.
         gone: ids of tasks that the database does not have.
         more: whether there are more events.
+        held_back: whether there are more, but one before them may still be stored.
         waiting_events: how many events the last reader has not read yet.
         waiting_since: the time of the oldest of them; None: there is none.
     """
@@ -98,12 +99,20 @@ class TaskChanges:
     ended: list[EndedTask]
     gone: list[int]
     more: bool
+    held_back: bool
     waiting_events: int
     waiting_since: datetime | None
 
 
 def last_event(conn: sa.Connection) -> int:
-    """Return the id of the last event; 0 if there is none."""
+    """Return the last event before which no other one can be stored any more.
+
+    0 if there is none. What is read after this has the changes of all events up to it.
+    """
+    return writers.settled(conn, _last(conn))
+
+
+def _last(conn: sa.Connection) -> int:
     return int(conn.execute(_LAST).scalar_one())
 
 
@@ -124,7 +133,8 @@ def changes_after(
             others are counted. If one has no position, that is of the first only.
         before: only events before this time count for that.
     """
-    rows = conn.execute(_AFTER, {"event_id": event_id, "most": most}).all()
+    wanted = {"event_id": event_id, "most": most}
+    rows, held_back = writers.read(conn, _AFTER, wanted, event_id)
     ids = {row.task_id for row in rows}
     tasks = [task_of(row) for row in conn.execute(_TASKS, {"ids": list(ids)})]
     first, *others = (positions.get(conn, reader).event_id for reader in readers)
@@ -135,13 +145,14 @@ def changes_after(
     }
     count, since = conn.execute(_WAITING_EVENTS, unread).one()
     # A database that was set back has fewer events than are known.
-    last = rows[-1].id if rows else min(event_id, last_event(conn))
+    last = rows[-1].id if rows else min(event_id, _last(conn))
     return TaskChanges(
         last_event=last,
         open=[task for task in tasks if task.is_open],
         ended=_with_talks(conn, [task for task in tasks if not task.is_open]),
         gone=sorted(ids - {task.id for task in tasks}),
         more=len(rows) == most,
+        held_back=held_back,
         waiting_events=count,
         waiting_since=None if since is None else moment(since),
     )
@@ -153,7 +164,7 @@ def first_event_since(conn: sa.Connection, since: datetime) -> int:
     Events are stored in the order of their ids; that they are in the order of their
     times, too, is only untrue while the clock is set.
     """
-    low, high = 0, last_event(conn)
+    low, high = 0, _last(conn)
     while low < high:
         middle = (low + high + 1) // 2
         row = conn.execute(_NEXT_EVENT, {"event_id": middle}).first()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The events of all tasks in order, and the positions of their readers.
 
-The functions run inside a transaction, may run twice and change only the database. One
-thread of one process writes all events, so an event never gets a lower id than an event
-that was already read.
+The functions run inside a transaction, may run twice and change only the database. No
+event is read while one with a lower id may still be stored
+(:mod:`fastagi.store.writers`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastagi.domain.attempt import Disposition
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Code, load, parse_utc_minute
 from fastagi.domain.task import Kind, Move, Status
-from fastagi.store import schema
+from fastagi.store import schema, writers
 
 
 @frozen(order=True)
@@ -31,6 +31,15 @@ class Position:
     event_id: int = 0
     #: How many entries of the next event are written.
     entries: int = 0
+
+
+@frozen
+class Page:
+    """Some events in order."""
+
+    events: list[EventRow]
+    #: Whether more were found, but one before them may still be stored.
+    held_back: bool = False
 
 
 _position: Final = schema.position
@@ -129,10 +138,11 @@ def put_last(conn: sa.Connection, name: str) -> None:
         put(conn, name, last)
 
 
-def after(conn: sa.Connection, event_id: int, limit: int) -> list[EventRow]:
+def after(conn: sa.Connection, event_id: int, limit: int) -> Page:
     """Return the events after this one, at most ``limit``, in order."""
-    rows = conn.execute(_AFTER, {"event_id": event_id, "most": limit})
-    return [
+    wanted = {"event_id": event_id, "most": limit}
+    rows, held_back = writers.read(conn, _AFTER, wanted, event_id)
+    events = [
         EventRow(
             event_id=row.id,
             at=datetime.fromtimestamp(row.at, UTC),
@@ -154,6 +164,7 @@ def after(conn: sa.Connection, event_id: int, limit: int) -> list[EventRow]:
         )
         for row in rows
     ]
+    return Page(events, held_back)
 
 
 def _chosen_at(code: str, params: str) -> datetime | None:

@@ -24,7 +24,6 @@ from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.number_records import Erased, NumberRecords
 from fastagi.domain.numbers import NumberPlan, NumberRules
 from fastagi.domain.offers import Offer, OfferOutcome
-from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
 from fastagi.domain.tally import LocalDay
@@ -227,7 +226,11 @@ class TaskStore:
         )
 
     async def look_at_others(
-        self, own: Collection[str], calling: Collection[int], now: datetime
+        self,
+        own: Collection[str],
+        calling: Collection[int],
+        now: datetime,
+        known: together.LastEvents = together.NO_EVENTS,
     ) -> together.Look:
         """Look at what other services on the database have done.
 
@@ -235,9 +238,15 @@ class TaskStore:
             own: the Asterisks that this one holds.
             calling: the ids of tasks in progress there.
             now: the current time.
+            known: the last events that this one has seen.
         """
         return await self._database.run(
-            "look at others", together.look, tuple(own), tuple(calling), now.timestamp()
+            "look at others",
+            together.look,
+            tuple(own),
+            tuple(calling),
+            now.timestamp(),
+            known,
         )
 
     async def put_calls(
@@ -1178,12 +1187,12 @@ class TaskStore:
         """Store the time with a name, in place of an earlier one."""
         await self._run_fenced("set mark", marks.put, name, at)
 
-    async def events_after(self, event_id: int, limit: int) -> list[EventRow]:
+    async def events_after(self, event_id: int, limit: int) -> positions.Page:
         """Return the events of all tasks after one, at most ``limit``, in order."""
         return await self._database.run("events", positions.after, event_id, limit)
 
     async def last_event(self) -> int:
-        """Return the id of the last event of all tasks; 0 if there is none."""
+        """Return the last event before which no other one can be stored any more."""
         return await self._database.run("live: last event", live_reads.last_event)
 
     async def changes_after(

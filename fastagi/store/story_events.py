@@ -4,12 +4,15 @@
 A reader keeps its position in a database of its own. So either database may be restored
 from a copy without the other: :func:`read_after` recognises the last event of a
 position by more than its id, and continues from the event that follows in time.
+
+No event is read while one with a lower id may still be stored
+(:mod:`fastagi.store.writers`).
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -18,7 +21,7 @@ from sqlalchemy import bindparam, select
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.reason import Reason, load
 from fastagi.domain.task import Kind, Move, Status
-from fastagi.store import schema
+from fastagi.store import schema, writers
 from fastagi.store.rows import moment, moment_or_none
 
 
@@ -78,6 +81,16 @@ class StoryAttempt:
     talk_s: float
 
 
+@frozen
+class Page:
+    """Some events in order."""
+
+    events: list[StoryEvent]
+    #: Up to which event none can be stored any more, if that had to be found out. A
+    #: reading that begins after this one finds more.
+    settled: int | None = None
+
+
 _event: Final = schema.task_event
 _task: Final = schema.task
 _attempt: Final = schema.attempt
@@ -86,10 +99,11 @@ _asked: Final = schema.asked
 _MARK: Final = select(_event.c.id, _event.c.at, _event.c.task_id)
 _AT: Final = _MARK.where(_event.c.id == bindparam("event_id"))
 _LAST: Final = _MARK.order_by(_event.c.id.desc()).limit(1)
+_LAST_UP_TO: Final = _LAST.where(_event.c.id <= bindparam("event_id"))
 _LAST_BEFORE: Final = _LAST.where(
     _event.c.id <= bindparam("event_id"), _event.c.at <= bindparam("until")
 )
-_AFTER: Final = (
+_AFTER: Final[sa.Select[Any]] = (
     select(
         _event.c.id,
         _event.c.at,
@@ -122,15 +136,38 @@ _AFTER: Final = (
     .limit(bindparam("most"))
 )
 _OLDER: Final = _LAST.where(_event.c.at < bindparam("until"))
-_FIRST_AFTER: Final = (
+_FIRST_AFTER: Final[sa.Select[Any]] = (
     _MARK.where(_event.c.id > bindparam("event_id")).order_by(_event.c.id).limit(1)
 )
 
 
 def last_position(conn: sa.Connection) -> StoryPosition:
-    """Return the position after the last event."""
+    """Return the position after all events that are stored by now."""
+    return last_seen(conn, None)[0]
+
+
+def last_seen(
+    conn: sa.Connection, known: StoryPosition | None
+) -> tuple[StoryPosition, bool]:
+    """Return the position after the last event, and whether that is certain.
+
+    It is before events that were found if one before them may still be stored.
+
+    Args:
+        conn: in a transaction.
+        known: the position that was certain before, if one was.
+    """
     row = conn.execute(_LAST).first()
-    return StoryPosition() if row is None else StoryPosition(*row)
+    if row is None:
+        return StoryPosition(), True
+    last = StoryPosition(*row)
+    if last == known:
+        return known, True
+    up_to = writers.settled(conn, last.event_id)
+    if up_to < last.event_id:
+        row = conn.execute(_LAST_UP_TO, {"event_id": up_to}).first()
+        return StoryPosition() if row is None else StoryPosition(*row), False
+    return last, True
 
 
 def position_in(conn: sa.Connection, position: StoryPosition) -> StoryPosition:
@@ -152,42 +189,59 @@ def position_in(conn: sa.Connection, position: StoryPosition) -> StoryPosition:
 
 
 def read_after(
-    conn: sa.Connection, position: StoryPosition, limit: int
-) -> list[StoryEvent]:
-    """Return the events after a position, at most ``limit``, in order."""
-    start = position_in(conn, position)
-    rows = conn.execute(_AFTER, {"event_id": start.event_id, "most": limit})
-    return [
-        StoryEvent(
-            id=row.id,
-            at=moment(row.at),
-            position=StoryPosition(row.id, row.at, row.task_id),
-            move=Move(row.move),
-            status=Status(row.status),
-            why=load(row.reason_code, row.reason_params),
-            asked=None if row.asked is None else Kind(row.asked),
-            task_id=row.task_id,
-            queue=row.queue,
-            kind=Kind(row.kind),
-            number=row.number,
-            name=row.name,
-            linkedid=row.linkedid,
-            created_at=moment(row.created_at),
-            wanted_at=moment(max(row.created_at, row.chosen_at or 0.0)),
-            attempt=None
-            if row.attempt_id is None
-            else StoryAttempt(
-                id=row.attempt_id,
-                channel_id=row.channel_id,
-                started_at=moment(row.started_at),
-                dialled_at=moment_or_none(row.dialled_at),
-                disposition=row.disposition and Disposition(row.disposition),
-                member=row.member,
-                talk_s=row.talk_s,
-            ),
-        )
-        for row in rows
-    ]
+    conn: sa.Connection,
+    position: StoryPosition,
+    limit: int,
+    settled: int | None = None,
+) -> Page:
+    """Return the events after a position, at most ``limit``, in order.
+
+    Args:
+        conn: in a transaction.
+        position: the position.
+        limit: maximum number of events.
+        settled: that of the page which was read before at this position, in another
+            transaction.
+    """
+    start = position_in(conn, position).event_id
+    wanted = {"event_id": start, "most": limit}
+    found = conn.execute(_AFTER, wanted).all()
+    rows = writers.without_gaps(conn, found, start, settled or start)
+    if settled is None and len(rows) < len(found):
+        # This transaction may see one state only, which it saw before.
+        settled = writers.settled(conn, found[-1].id)
+    return Page([_story_of(row) for row in rows], settled)
+
+
+def _story_of(row: sa.Row[Any]) -> StoryEvent:
+    return StoryEvent(
+        id=row.id,
+        at=moment(row.at),
+        position=StoryPosition(row.id, row.at, row.task_id),
+        move=Move(row.move),
+        status=Status(row.status),
+        why=load(row.reason_code, row.reason_params),
+        asked=None if row.asked is None else Kind(row.asked),
+        task_id=row.task_id,
+        queue=row.queue,
+        kind=Kind(row.kind),
+        number=row.number,
+        name=row.name,
+        linkedid=row.linkedid,
+        created_at=moment(row.created_at),
+        wanted_at=moment(max(row.created_at, row.chosen_at or 0.0)),
+        attempt=None
+        if row.attempt_id is None
+        else StoryAttempt(
+            id=row.attempt_id,
+            channel_id=row.channel_id,
+            started_at=moment(row.started_at),
+            dialled_at=moment_or_none(row.dialled_at),
+            disposition=row.disposition and Disposition(row.disposition),
+            member=row.member,
+            talk_s=row.talk_s,
+        ),
+    )
 
 
 def lag(conn: sa.Connection, position: StoryPosition) -> tuple[int, float | None]:
@@ -200,7 +254,8 @@ def lag(conn: sa.Connection, position: StoryPosition) -> tuple[int, float | None
     first = conn.execute(_FIRST_AFTER, {"event_id": start.event_id}).first()
     if first is None:
         return 0, None
-    return last_position(conn).event_id - start.event_id, float(first.at)
+    last: int = conn.execute(_LAST).one().id
+    return last - start.event_id, float(first.at)
 
 
 def position_at(conn: sa.Connection, at: datetime) -> StoryPosition:

@@ -16,7 +16,7 @@ from attrs import frozen
 from sqlalchemy import bindparam, delete, exists, func, insert, literal, or_, select
 
 from fastagi.domain.task import CallbackTask, Status
-from fastagi.store import schema
+from fastagi.store import schema, writers
 from fastagi.store.leases import Held, assert_held, name_of_node, now
 from fastagi.store.rows import task_of
 
@@ -58,11 +58,26 @@ _ADD: Final = insert(_in_call)
 
 
 @frozen
+class LastEvents:
+    """The last events that a service has seen; other ones mean that something changed.
+
+    Attributes:
+        seen: the last event of all tasks.
+        settled: the last one before which none can be stored any more.
+    """
+
+    seen: int
+    settled: int
+
+
+NO_EVENTS: Final = LastEvents(0, 0)
+
+
+@frozen
 class Look:
     """What a service has seen of the others."""
 
-    #: The last event of all tasks.
-    last_event: int
+    last_events: LastEvents
     #: The keys of clients in a call on Asterisks that other services hold.
     busy: frozenset[str]
     #: Tasks in progress here whose attempts are to be withdrawn.
@@ -70,7 +85,11 @@ class Look:
 
 
 def look(
-    conn: sa.Connection, own: Collection[str], calling: Collection[int], at: float
+    conn: sa.Connection,
+    own: Collection[str],
+    calling: Collection[int],
+    at: float,
+    known: LastEvents = NO_EVENTS,
 ) -> Look:
     """Look at what others have done.
 
@@ -79,14 +98,22 @@ def look(
         own: the Asterisks that this service holds.
         calling: the ids of tasks in progress there.
         at: the present time of this machine, in epoch seconds.
+        known: the last events of the look before.
     """
     wanted = {"ids": list(calling), "now": at}
     rows = conn.execute(_TO_WITHDRAW, wanted) if calling else ()
     return Look(
-        last_event=conn.execute(_LAST_EVENT).scalar_one(),
+        last_events=_last_events(conn, known),
         busy=busy_elsewhere(conn, own),
         to_withdraw=tuple(task_of(row) for row in rows),
     )
+
+
+def _last_events(conn: sa.Connection, known: LastEvents) -> LastEvents:
+    last: int = conn.execute(_LAST_EVENT).scalar_one()
+    if known == LastEvents(last, last):
+        return known
+    return LastEvents(last, writers.settled(conn, last))
 
 
 def busy_elsewhere(conn: sa.Connection, own: Collection[str]) -> frozenset[str]:

@@ -470,7 +470,7 @@ def test_queue_log_is_told_of_each_request_and_each_end_once(store: TaskStore) -
 
     told = [
         (entry.word, entry.data[0], entry.queue, entry.uniqueid)
-        for happening in done(store.events_after(0, 100))
+        for happening in done(store.events_after(0, 100)).events
         for entry in entries(happening)
     ]
 

@@ -34,6 +34,7 @@ from fastagi.store.errors import (
     SchemaTooNew,
     StoreUnavailable,
 )
+from fastagi.store.positions import Position
 from fastagi.store.schema import metadata
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, RULES, done, new_task, verdict
@@ -373,7 +374,7 @@ def test_created_migrated_and_schema_are_the_same_to_the_letter_on_postgresql(
     assert everything(empty_postgres_url) == rows
     assert rows["alembic_version"] == [(HEAD,)]
     assert len(created["constraints"]) > 15
-    assert len(created["triggers"]) == len(created["functions"]) == 1
+    assert len(created["triggers"]) == len(created["functions"]) == 2
     empty()
     metadata.create_all(engine)
     schema = described()
@@ -580,6 +581,48 @@ def test_events_are_kept_and_may_be_notes(unmade_url: str, older) -> None:
             last = "SELECT max(id) FROM task_event"
             # No id is used again.
             assert conn.exec_driver_sql(last).scalar() == 10
+
+
+def test_readers_of_events_go_on_where_they_were(unmade_url: str, older) -> None:
+    """No event is read twice, and none is left out, also after ids that are gone."""
+    migrate.upgrade(unmade_url, migrations=older("0024"))
+    no = "0" if unmade_url.startswith("sqlite") else "false"
+    with connect(unmade_url).begin() as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO task (id, kind, status, number, number_key, name, language,"
+            " queue, linkedid, joined_at, created_at, due_at, expires_at, attempts,"
+            " member_attempts, reason_params, cancel_requested, served) VALUES (1,"
+            " 'missed', 'pending', '100', '100', 'Ada', 'en', 'support', '1.1', 1, 2,"
+            f" 3, 9, 0, 0, '{{}}', {no}, {no})"
+        )
+        for event_id in (3, 4, 7, 9):
+            conn.exec_driver_sql(
+                "INSERT INTO task_event (id, task_id, at, move, status, reason_params,"
+                f" linkedid) VALUES ({event_id}, 1, {event_id}, 'progress', 'pending',"
+                " '{}', '')"
+            )
+        conn.exec_driver_sql(
+            "UPDATE position SET event_id = 4, entries = 1 WHERE name = 'queue_log'"
+        )
+        conn.exec_driver_sql("INSERT INTO position VALUES ('queue_log:x', 9, 0)")
+        if unmade_url.startswith("postgresql"):
+            for table in ("task", "task_event"):
+                conn.exec_driver_sql(f"SELECT setval('{table}_id_seq', 9)")
+    before = everything(unmade_url)
+
+    migrate.upgrade(unmade_url)
+
+    after = everything(unmade_url)
+    assert after["task_event"] == before["task_event"]
+    assert after["position"] == before["position"]
+    database = Database(unmade_url, deliver=None)
+    store = TaskStore(database)
+    assert done(store.position("queue_log")) == Position(4, 1)
+    done(store.add(new_task("200"), NOW))
+    for reader, left in (("queue_log", [7, 9, 10]), ("queue_log:x", [10])):
+        page = done(store.events_after(done(store.position(reader)).event_id, 100))
+        assert ([one.event_id for one in page.events], page.held_back) == (left, False)
+    done(database.close())
 
 
 def insert_into_the_first_version(url: str) -> None:

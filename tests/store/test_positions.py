@@ -15,7 +15,7 @@ READER = "queue_log"
 
 
 def events(store: TaskStore, after: int = 0, most: int = 100):
-    return done(store.events_after(after, most))
+    return done(store.events_after(after, most)).events
 
 
 def play(store: TaskStore) -> None:

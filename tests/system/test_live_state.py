@@ -14,6 +14,7 @@ from fastagi.domain.turns import Fairness
 from fastagi.runtime.background import Stopping
 from fastagi.service import live_state
 from fastagi.service.live import TooSlow
+from fastagi.store import writers
 from tests.emulator.scenarios import NO_ANSWER, Answers
 from tests.harness.live_view import LiveView, without_estimates
 from tests.harness.world import START
@@ -263,6 +264,28 @@ class ViewTests(LiveTestCase):
         state = self.assert_view(view)
         self.assertIsNone(state["service"]["database_problem"])
         self.assertEqual(list(state["tasks"]), ["1"])
+
+    @live_first
+    def test_what_is_held_back_is_seen_soon_although_nothing_says_so(self) -> None:
+        """Another service was storing an event that comes before."""
+        self.begin()
+        self.alice.busy()
+        view = self.look_on()
+        read = writers.read
+        others_write = True
+
+        def hold_back(*args: Any) -> Any:
+            rows, _ = read(*args)
+            return ([], bool(rows)) if others_write else (rows, False)
+
+        self.patch(writers, "read", hold_back)
+        self.add()
+        self.world.run(3)
+        assert view.state is not None
+        self.assertEqual(view.state["tasks"], {})
+        others_write = False
+        self.world.run(1.5)
+        self.assertEqual(list(view.state["tasks"]), ["1"])
 
     @live_first
     def test_a_task_that_becomes_due_says_so_without_an_event(self) -> None:

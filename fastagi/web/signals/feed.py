@@ -21,7 +21,7 @@ from fastagi.errors import CallbackError
 from fastagi.store.story_events import (
     StoryEvent,
     StoryPosition,
-    last_position,
+    last_seen,
     read_after,
 )
 
@@ -75,12 +75,16 @@ class EventFeed:
         self._subscribe = subscribe
         self._look_every_s = look_every_s
         self._last: StoryPosition | None = None
+        #: The same if no event before it can be stored any more.
+        self._certain: StoryPosition | None = None
+        #: Whether events after it were found, but one before them may still be stored.
+        self._is_held_back = False
         self._moved = asyncio.Condition()
         self._problem = ""
 
     @property
     def last(self) -> StoryPosition | None:
-        """The position after the last event that was seen; None: not known yet."""
+        """The position after the last event that readers get; None: not known yet."""
         return self._last
 
     async def run(self) -> None:
@@ -91,22 +95,26 @@ class EventFeed:
                 await self.look()
                 # At most a few looks a second, however often the state changes.
                 await asyncio.sleep(_LOOK_AT_MOST_EVERY_S)
-                await subscription.next(self._look_every_s)
+                if not self._is_held_back:
+                    await subscription.next(self._look_every_s)
         finally:
             subscription.close()
 
     async def look(self) -> None:
         """Look whether there are new events, and wake the readers if so."""
         try:
-            last = await self._records.read(last_position)
+            last, is_certain = await self._records.read(last_seen, self._certain)
         except CallbackError as error:
             if str(error) != self._problem:
                 _log.warning("new events of tasks can not be read: %s", error)
             self._problem = str(error)
+            self._is_held_back = False
             return
         if self._problem:
             _log.info("events of tasks can be read again")
         self._problem = ""
+        self._certain = last if is_certain else None
+        self._is_held_back = not is_certain
         if last != self._last:
             async with self._moved:
                 self._last = last
@@ -118,7 +126,10 @@ class EventFeed:
         Raises:
             CallbackError: the database can not be read at the moment.
         """
-        return await self._records.read(read_after, position, limit)
+        page = await self._records.read(read_after, position, limit)
+        if page.settled is not None:
+            page = await self._records.read(read_after, position, limit, page.settled)
+        return page.events
 
     async def wait(self, seen: StoryPosition | None, within_s: float | None) -> None:
         """Wait until the last event is another one than ``seen``, or for a time."""
