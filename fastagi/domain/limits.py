@@ -9,7 +9,7 @@ may lie in the future; they count like calls that lie equally far in the past.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -32,6 +32,10 @@ class CallLimits:
     per_minute: int = 0
     #: For one queue within an HOUR, by the queue's name in the settings.
     per_hour: Mapping[str, int] = field(factory=dict)
+
+    def counts_calls_of(self, queues: Iterable[str]) -> bool:
+        """Whether calls of all numbers count for a limit, in any of these queues."""
+        return bool(self.per_minute) or any(self.per_hour.get(name) for name in queues)
 
 
 def called_too_often(most: int, again_at: datetime) -> Reason:

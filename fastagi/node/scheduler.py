@@ -53,6 +53,9 @@ _FULL_S: Final = 1.0
 #: For how long at least a task that was passed over is not taken over from the line of
 #: another Asterisk, in seconds.
 _PASSED_OVER_S: Final = 30.0
+#: Pause while another service begins attempts, which may count for the limits, in
+#: seconds: until its COMMIT.
+_BUSY_S: Final = 0.05
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
 
@@ -711,6 +714,10 @@ class Scheduler:
                 chosen_first=chosen_first,
                 agents=agents(),
             )
+            if due.busy:
+                busy_until = self._clock.epoch_s() + _BUSY_S
+                self._again_at = min(busy_until, self._again_at or busy_until)
+                return None
             self._with_assigned |= due.unknown_agents
             self._log_not_begun(due.not_begun, due.notes)
             self._note_held(queues, due.held, due.limited)

@@ -21,7 +21,15 @@ from fastagi.domain.erasure import ERASED
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import too_old
 from fastagi.domain.task import CallbackTask, Move, Status, after
-from fastagi.store import guards, later, places, preferred_agents, schema, tallies
+from fastagi.store import (
+    guards,
+    later,
+    locks,
+    places,
+    preferred_agents,
+    schema,
+    tallies,
+)
 from fastagi.store.errors import AlreadyOpen, AskedAgain
 from fastagi.store.events import move_task, write_event
 from fastagi.store.results import Blocked, Refused
@@ -133,10 +141,16 @@ def block(
 ) -> Blocked:
     """Block a number; its open task ends as if it was cancelled."""
     number = evolve(number, reason=storable(number.reason))
+    locks.block(conn, number.number_key)
     created = guards.put(conn, number, region)
     known = guards.blocked(conn, number.number_key) or number
     why = known.why.with_params(actor=storable(actor)) if actor else known.why
-    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number.number_key}).first()
+    wanted = {"number_key": number.number_key}
+    # The second time after a wait for a task that has ended, and has become another.
+    row = (
+        conn.execute(LOCK_OPEN_BY_KEY, wanted).first()
+        or conn.execute(LOCK_OPEN_BY_KEY, wanted).first()
+    )
     task = None if row is None else cancel(conn, row.id, why, now)
     return Blocked(known, created, task)
 
@@ -193,6 +207,9 @@ def retry(
     after(task.status, Move.REOPEN)
     if task.number == ERASED:
         return Refused(because(Code.NUMBER_ERASED))
+    if not task.is_open:
+        # Whoever blocks the number would not find this task.
+        locks.keep_unblocked(conn, [task.number_key])
     if (known := guards.blocked(conn, task.number_key)) is not None:
         return Refused(known.why)
     changes: dict[str, Any] = {

@@ -83,6 +83,9 @@ class BeginResult:
     #: Queues whose agents must be known before more is begun: the next task is assigned
     #: to one of them.
     unknown_agents: frozenset[str] = frozenset()
+    #: Whether nothing was begun because another service was just beginning attempts,
+    #: which may count for the limits.
+    busy: bool = False
 
     @property
     def held_until(self) -> datetime | None:

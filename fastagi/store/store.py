@@ -45,6 +45,7 @@ from fastagi.store import (
     leases,
     lifecycle,
     live_reads,
+    locks,
     marks,
     measured,
     node_leases,
@@ -186,16 +187,30 @@ class TaskStore:
         if self._lease is not None and not self._lease.is_sure:
             leases.assert_held(conn, self._lease.held)
 
+    @property
+    def _is_one_of_several(self) -> bool:
+        """Whether other services on the database may do the same at this moment."""
+        lease = self._lease
+        return lease is not None and (
+            lease.held.is_of_node or bool(lease.held.instance)
+        )
+
     def _add_one(
         self, conn: sa.Connection, new: NewTask, now: datetime, *rest: Any
     ) -> Recorded | Refused:
         self._make_sure(conn)
+        if self._is_one_of_several:
+            locks.keep_unblocked(conn, [new.number_key])
+            if new.entered is not None:
+                locks.count_entered(conn, new.entered.caller_key)
         return requests.add(conn, new, now, *rest)
 
     def _add_many(
         self, conn: sa.Connection, asked: Sequence[Any]
     ) -> list[Recorded | Refused | Alone]:
         self._make_sure(conn)
+        if self._is_one_of_several:
+            locks.keep_unblocked(conn, [new.number_key for new, *_ in asked])
         return requests.add_many(conn, asked)
 
     async def renew_lease(self) -> None:
@@ -358,6 +373,7 @@ class TaskStore:
         # What is dialled was committed while nobody else could take the Asterisk.
         lease = self._lease
         is_one_of_several = lease is not None and lease.held.is_of_node
+        is_counted = call_limits.counts_calls_of(queues)
 
         def begin(
             conn: sa.Connection,
@@ -367,6 +383,8 @@ class TaskStore:
             *rest: Any,
         ) -> BeginResult:
             if is_one_of_several:
+                if is_counted and not locks.may_count_calls(conn):
+                    return BeginResult([], [], busy=True)
                 elsewhere = together.busy_elsewhere(conn, [self._node])
                 busy_keys = tuple(elsewhere.union(busy_keys))
             return attempts.begin_attempts(conn, queues, channel_ids, busy_keys, *rest)

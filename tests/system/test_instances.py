@@ -8,7 +8,7 @@ from typing import Any
 
 from fastagi.config.sections import InstanceSettings
 from fastagi.domain.attempt import Disposition
-from fastagi.store import leases
+from fastagi.store import leases, locks
 from tests.emulator.scenarios import NO_ANSWER, Answers
 from tests.harness.world import ServiceProcess, World, settings
 from tests.system.harness import (
@@ -87,6 +87,24 @@ class InstancesTests(ServiceTestCase):
         self.assertEqual(self.held(again), [])
         b.kill()
         self.world.run_until(lambda: len(self.held(again)) == 2, 12)
+
+    def test_calls_that_another_one_is_counting_are_waited_for(self) -> None:
+        """The other service holds the lock on the limits until its COMMIT."""
+        self.both()
+        answers = [False] * 3
+        asked: list[float] = []
+
+        def may_count(_conn: object) -> bool:
+            asked.append(self.world.clock.seconds())
+            return answers.pop() if answers else True
+
+        self.patch(locks, "may_count_calls", may_count)
+        self.add()
+        self.world.run_until(self.rung, 10)
+        self.assertEqual(self.rung(), 1)
+        # Those that were refused tried again soon.
+        self.assertLess(asked[3] - asked[0], 0.2)
+        self.assertEqual(len(self.world.attempts()), 1)
 
     def test_killed_in_the_middle_of_a_callback_and_the_client_is_rung_once(
         self,
