@@ -57,18 +57,20 @@ _MOMENT_S: Final = 1.0
 #: The name of the lease on the whole database, and what the names of the others begin
 #: with: of a service that is one of several, and of an Asterisk.
 _NAME: Final = "service"
-_INSTANCE: Final = "instance:"
+INSTANCE: Final = "instance:"
 _NODE: Final = "node:"
 
 _log = Logger()
 _lease: Final = schema.lease
-_ROW: Final = select(_lease).where(_lease.c.name == bindparam("lease_name"))
+#: Columns that only services have which share the database.
+_OF_SEVERAL: Final = frozenset({"system_name", "wanted_by"})
+#: Who holds a lease. `db upgrade` asks this of a database of an older version, too.
+_WHO: Final = select(*(one for one in _lease.c if one.name not in _OF_SEVERAL))
+_ROW: Final = _WHO.where(_lease.c.name == bindparam("lease_name"))
 _LOCK_ROW: Final = _ROW.with_for_update()
-_INSTANCES: Final = (
-    select(_lease)
-    .where(_lease.c.name.startswith(_INSTANCE, autoescape=True), _lease.c.token != "")
-    .order_by(_lease.c.name)
-)
+_INSTANCES: Final = _WHO.where(
+    _lease.c.name.startswith(INSTANCE, autoescape=True), _lease.c.token != ""
+).order_by(_lease.c.name)
 #: Ends the leases of all instances and on all Asterisks.
 _END_OTHERS: Final = (
     update(_lease)
@@ -95,9 +97,11 @@ _EXTEND: Final = (
         _lease.c.epoch >= bindparam("our_epoch"),
     )
     .values(valid_until=bindparam("until"))
-    .returning(_lease.c.epoch)
+    .returning(_lease.c.epoch, _lease.c.wanted_by)
 )
 _INSERT: Final = insert(_lease)
+#: What stays when another process takes the lease.
+_STAYS: Final = frozenset({"name", "system_name"})
 _TAKE: Final = (
     update(_lease)
     .where(_lease.c.name == bindparam("lease_name"))
@@ -105,7 +109,7 @@ _TAKE: Final = (
         {
             column.name: bindparam(f"new_{column.name}")
             for column in _lease.c
-            if column.name != "name"
+            if column.name not in _STAYS
         }
     )
 )
@@ -128,6 +132,8 @@ class Held:
     left_s: float = 0.0
     #: Of what: of the whole service, of one of several, or of an Asterisk.
     name: str = _NAME
+    #: The token of the instance that asks for the Asterisk; empty: none does.
+    wanted_by: str = ""
 
     @property
     def is_of_node(self) -> bool:
@@ -137,7 +143,7 @@ class Held:
     @property
     def instance(self) -> str:
         """The name of the instance; empty if it is not the lease of one."""
-        return _rest(self.name, _INSTANCE)
+        return _rest(self.name, INSTANCE)
 
     @property
     def node(self) -> str:
@@ -182,7 +188,7 @@ def _rest(name: str, prefix: str) -> str:
 
 def name_of_instance(instance: str) -> str:
     """Return the name of the lease of an instance; empty: of the only service."""
-    return f"{_INSTANCE}{instance}" if instance else _NAME
+    return f"{INSTANCE}{instance}" if instance else _NAME
 
 
 def name_of_node(node: str) -> str:
@@ -332,10 +338,11 @@ def _write(
         "since": at,
         "epoch": epoch,
         "valid_until": at + length_s if runs_out else None,
+        "wanted_by": None,
     }
     if new:
         try:
-            conn.execute(_INSERT, {"name": name, **values})
+            conn.execute(_INSERT, {"name": name, "system_name": None, **values})
         except sa.exc.IntegrityError:
             raise TryAgain from None
     else:
@@ -387,8 +394,12 @@ def _extend(conn: sa.Connection, held: Held) -> Held | None:
         "our_epoch": held.epoch,
         "until": now(conn) + held.length_s,
     }
-    epoch = conn.execute(_EXTEND, ours).scalar()
-    return None if epoch is None else evolve(held, epoch=epoch, left_s=held.length_s)
+    row = conn.execute(_EXTEND, ours).first()
+    if row is None:
+        return None
+    return evolve(
+        held, epoch=row.epoch, left_s=held.length_s, wanted_by=row.wanted_by or ""
+    )
 
 
 def release(conn: sa.Connection, held: Held) -> None:

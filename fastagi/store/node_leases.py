@@ -4,6 +4,10 @@
 Exactly one of them holds an Asterisk: it alone follows the calls there and places new
 ones. It has a row of the table ``lease``, which :mod:`fastagi.store.leases` renews,
 compares and releases like that of the whole service. All times are the database's.
+
+An instance may ask the holder for an Asterisk. Then the holder passes the lease on: it
+is never free in between, so what belongs to it (who is in a call, the systemname)
+counts all the time.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
-from sqlalchemy import bindparam, select
+from attrs import evolve, frozen
+from sqlalchemy import bindparam, select, update
 
-from fastagi.store import schema
+from fastagi.store import leases, schema
+from fastagi.store.errors import TryAgain
 from fastagi.store.leases import (
+    INSTANCE,
     Held,
     assert_held,
     held_of,
@@ -24,6 +30,9 @@ from fastagi.store.leases import (
     name_of_node,
     write,
 )
+
+#: How long the systemname of an Asterisk counts that nobody holds any more, in seconds.
+_NAME_COUNTS_S: Final = 300.0
 
 _lease: Final = schema.lease
 _ROWS: Final = select(_lease).where(
@@ -40,6 +49,26 @@ _LOCK_ROW: Final = (
 _INSTANCES: Final = select(_lease).where(
     _lease.c.token.in_(bindparam("tokens", expanding=True)),
     _lease.c.name.not_in(bindparam("names", expanding=True)),
+)
+#: The lease of the process with a token, if it is an instance.
+_INSTANCE: Final = select(_lease).where(
+    _lease.c.token == bindparam("token"),
+    _lease.c.name.startswith(INSTANCE, autoescape=True),
+)
+_WANT: Final = (
+    update(_lease)
+    .where(_lease.c.name == bindparam("lease_name"))
+    .values(wanted_by=bindparam("by"))
+)
+#: Another Asterisk with a systemname.
+_NAMESAKE: Final = select(_lease).where(
+    _lease.c.system_name == bindparam("wanted_name"),
+    _lease.c.name != bindparam("own"),
+)
+_SET_NAME: Final = (
+    update(_lease)
+    .where(_lease.c.name == bindparam("lease_name"))
+    .values(system_name=bindparam("new_name"))
 )
 
 
@@ -83,7 +112,7 @@ def take_free(
             )
         elif not _may_take(conn, row, ours, wanted[node]):
             if row.token:
-                held[node] = held_of(conn, row)
+                held[node] = evolve(held_of(conn, row), wanted_by=row.wanted_by or "")
         else:
             locked = conn.execute(_LOCK_ROW, {"lease_name": name}).first()
             if locked is not None and _may_take(conn, locked, ours, wanted[node]):
@@ -114,3 +143,126 @@ def _with_instances(
     rows = conn.execute(_INSTANCES, {"tokens": tokens, "names": list(names)})
     instances = {row.token: held_of(conn, row).instance for row in rows}
     return {node: (instances.get(one.token, ""), one) for node, one in held.items()}
+
+
+# -- passing an Asterisk on ------------------------------------------------------
+
+
+def ask_for(conn: sa.Connection, ours: Held, of: Held) -> bool:
+    """Ask the holder of an Asterisk to pass it on to this process.
+
+    Args:
+        conn: in a transaction.
+        ours: the lease of this process.
+        of: the lease of the holder.
+
+    Returns:
+        Whether that is stored; otherwise another one holds it, or has just locked it.
+
+    Raises:
+        LeaseLost: this process may not run the service any more.
+    """
+    assert_held(conn, ours)
+    row = conn.execute(_LOCK_ROW, {"lease_name": of.name}).first()
+    if row is None or (row.token, row.epoch) != (of.token, of.epoch):
+        return False
+    conn.execute(_WANT, {"lease_name": of.name, "by": ours.token})
+    return True
+
+
+def is_wanted(conn: sa.Connection, held: Held) -> bool:
+    """Whether the process that has asked for an Asterisk still runs.
+
+    If it does not, its wish is deleted.
+
+    Args:
+        conn: in a transaction.
+        held: the lease on the Asterisk.
+
+    Raises:
+        LeaseLost: another process holds the Asterisk.
+    """
+    assert_held(conn, held)
+    if _heir(conn, held) is not None:
+        return True
+    conn.execute(_WANT, {"lease_name": held.name, "by": None})
+    return False
+
+
+def pass_on(conn: sa.Connection, held: Held) -> str:
+    """Give an Asterisk to the process that has asked for it.
+
+    Args:
+        conn: in a transaction.
+        held: the lease on the Asterisk; its holder has left it.
+
+    Returns:
+        The name of the instance that holds it now; empty: the one that asked has ended,
+        and nothing was changed.
+
+    Raises:
+        LeaseLost: another process holds the Asterisk.
+    """
+    assert_held(conn, held)
+    row = conn.execute(_ROWS, {"names": [held.name]}).one()
+    heir = _heir(conn, held)
+    if heir is None:
+        return ""
+    write(conn, heir.process, heir.token, held.name, row, held.runs_out)
+    return heir.instance
+
+
+def _heir(conn: sa.Connection, held: Held) -> Held | None:
+    """Return the lease of the process that asks for an Asterisk; None: it has ended."""
+    if not held.wanted_by:
+        return None
+    row = conn.execute(_INSTANCE, {"token": held.wanted_by}).first()
+    if row is None or is_free(conn, row, held.process):
+        return None
+    return held_of(conn, row)
+
+
+# -- the systemname --------------------------------------------------------------
+
+
+def claim_name(conn: sa.Connection, held: Held, name: str | None) -> str:
+    """Store the systemname of an Asterisk, unless another Asterisk has it.
+
+    The other one has it as long as it is held, and a while longer.
+
+    Args:
+        conn: in a transaction.
+        held: the lease on the Asterisk.
+        name: its systemname, which may be empty; None: not known, or it is gone.
+
+    Returns:
+        The node of the other Asterisk; empty: there is none.
+
+    Raises:
+        LeaseLost: another process holds the Asterisk.
+    """
+    assert_held(conn, held)
+    row = conn.execute(_ROWS, {"names": [held.name]}).one()
+    if row.system_name == name:
+        return ""
+    other = None
+    if name is not None:
+        wanted = {"wanted_name": name, "own": held.name}
+        other = conn.execute(_NAMESAKE, wanted).first()
+    if other is not None:
+        if other.valid_until is not None and (
+            other.valid_until > leases.now(conn) - _NAME_COUNTS_S
+        ):
+            _set_name(conn, held.name, None)
+            return held_of(conn, other).node
+        _set_name(conn, other.name, None)
+    _set_name(conn, held.name, name)
+    return ""
+
+
+def _set_name(conn: sa.Connection, lease_name: str, name: str | None) -> None:
+    try:
+        conn.execute(_SET_NAME, {"lease_name": lease_name, "new_name": name})
+    except sa.exc.IntegrityError:
+        # Another Asterisk has got it just now.
+        raise TryAgain from None

@@ -517,4 +517,25 @@ lease = Table(
     Column("epoch", Integer, nullable=False),
     #: When the lease expires, by the database's clock; NULL with a lock on a file.
     Column("valid_until", Double),
+    #: ``systemname`` of the Asterisk, which no other one has; NULL: not known, or
+    #: another one has it.
+    Column("system_name", Text),
+    #: The token of the service that asks the holder for the Asterisk; NULL: none does.
+    Column("wanted_by", Text),
+)
+_index(lease.c.system_name, name="uq_lease_system_name", unique=True)
+
+#: What each of several services on this database tells the others. Who runs, and since
+#: when, is in the table lease.
+instance = Table(
+    "instance",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    #: Its settings in force that all services should have alike, as JSON, without
+    #: secrets; and their digest.
+    Column("settings", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    #: When it ran last, by the database's clock; written once a minute.
+    Column("seen_at", Double, nullable=False),
 )

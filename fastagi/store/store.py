@@ -42,6 +42,7 @@ from fastagi.store import (
     changes,
     erasure,
     guards,
+    instances,
     leases,
     lifecycle,
     live_reads,
@@ -67,6 +68,7 @@ from fastagi.store import (
 from fastagi.store.changes import Change
 from fastagi.store.engine import Alone, Database
 from fastagi.store.errors import LeaseLost
+from fastagi.store.instances import Seen, Told
 from fastagi.store.leases import Held, Lease
 from fastagi.store.live_reads import EndedTask, TaskChanges
 from fastagi.store.node_leases import NodeLeases
@@ -282,6 +284,69 @@ class TaskStore:
     async def wake_others(self, sender: str) -> None:
         """Wake the other services on the database; ``sender`` is this one's name."""
         await self._database.run("notify", notices.send, sender)
+
+    async def ask_for_node(self, of: Held) -> bool:
+        """Ask the holder of an Asterisk for it; return whether that is stored.
+
+        Raises:
+            LeaseLost: this process may not run the service any more.
+        """
+        assert self._lease is not None
+        return await self._database.run(
+            "ask for a node", node_leases.ask_for, self._lease.held, of
+        )
+
+    async def is_node_wanted(self, held: Held) -> bool:
+        """Whether the service that has asked for an Asterisk still runs."""
+        return await self._database.run(
+            "who asks for a node", node_leases.is_wanted, held
+        )
+
+    async def pass_node_on(self, held: Held) -> str:
+        """Give an Asterisk to the service that has asked for it; return its name.
+
+        It is empty if that one has ended; then nothing was changed.
+        """
+        return await self._database.run("pass on a node", node_leases.pass_on, held)
+
+    async def claim_name(self, held: Held, name: str | None) -> str:
+        """Store the systemname of an Asterisk, unless another one has it.
+
+        Args:
+            held: the lease on the Asterisk.
+            name: its systemname; None: not known, or it is gone.
+
+        Returns:
+            The node of the other Asterisk; empty: there is none.
+
+        Raises:
+            LeaseLost: another process holds the Asterisk.
+        """
+        return await self._database.run(
+            "claim a systemname", node_leases.claim_name, held, name
+        )
+
+    async def tell_others(self, told: Told | None) -> None:
+        """Tell the other services that this one runs, and what has changed in it.
+
+        Raises:
+            LeaseLost: this process may not run the service any more.
+        """
+        assert self._lease is not None
+        await self._database.run("tell others", instances.tell, self._lease.held, told)
+
+    async def other_instances(self) -> list[Seen]:
+        """Return the other services that run, or ran not long ago."""
+        assert self._lease is not None
+        return await self._database.run(
+            "other services", instances.others, self._lease.held
+        )
+
+    async def settings_of(self, seen: Seen) -> str | None:
+        """Return the settings of another service, as JSON; None: they have changed."""
+        return await self._database.run(
+            "settings of another service", instances.settings_of, seen
+        )
 
     async def release_lease(self, held: Held) -> None:
         """Release the lease on an Asterisk, so that others can take it at once."""

@@ -53,6 +53,9 @@ CLEAN = {
     *("queue_zone.zone", "tally.span", "tally.queue", "tally.kind", "tally.numbers"),
     *("lease.name", "lease.host", "lease.boot_id", "lease.pid_space"),
     *("lease.process_start", "lease.token", "blocked.region", "in_call.node"),
+    *("lease.system_name", "lease.wanted_by", "instance.name", "instance.version"),
+    # A number that the settings name is there until they do not name it any more.
+    *("instance.settings", "instance.digest"),
 }
 #: The list of blocked numbers is kept, because it says whom not to call.
 LISTED = {"blocked.number_key", "blocked.number", "blocked.reason"}

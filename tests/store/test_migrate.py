@@ -29,6 +29,7 @@ from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import (
     CopyFailed,
+    DatabaseHeld,
     ForeignDatabase,
     SchemaOutdated,
     SchemaTooNew,
@@ -410,6 +411,31 @@ def unmade_url(request: pytest.FixtureRequest, sqlite_path: Path) -> str:
         return f"sqlite:///{sqlite_path}"
     url: str = request.getfixturevalue("empty_postgres_url")
     return url
+
+
+@pytest.mark.parametrize("name", ["service", "instance:b"])
+def test_database_of_an_older_version_is_not_upgraded_while_a_service_runs_on_it(
+    empty_postgres_url: str, older, name: str
+) -> None:
+    migrate.upgrade(empty_postgres_url, migrations=older("0025"))
+    row = (
+        "INSERT INTO lease (name, host, boot_id, pid, pid_space, process_start, token,"
+        " since, epoch, valid_until) SELECT :name, 'pbx2', 'boot', 7, '', '', 'run',"
+        " at, 1, at + 15 FROM (SELECT extract(epoch FROM clock_timestamp()) AS at) t"
+    )
+    with connect(empty_postgres_url).begin() as conn:
+        conn.execute(sa.text(row), {"name": name})
+
+    with pytest.raises(DatabaseHeld, match="while a service runs on it: process 7 on"):
+        migrate.upgrade(empty_postgres_url)
+
+    with connect(empty_postgres_url).begin() as conn:
+        conn.execute(sa.text("UPDATE lease SET valid_until = 0"))
+    assert migrate.upgrade(empty_postgres_url).before == "0025"
+    # If nothing has to be changed, services may run.
+    with connect(empty_postgres_url).begin() as conn:
+        conn.execute(sa.text("UPDATE lease SET valid_until = 1e12"))
+    assert not migrate.upgrade(empty_postgres_url).changed
 
 
 def test_a_database_of_the_first_version_learns_how_attempts_can_end(
