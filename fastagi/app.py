@@ -34,6 +34,7 @@ from fastagi.service.check_command import CheckCommand
 from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.commands import Dispatch, ShowStatus
 from fastagi.service.expiry import Expiry
+from fastagi.service.instances import Instances
 from fastagi.service.live_state import LiveState
 from fastagi.service.number_commands import NumberCommands
 from fastagi.service.opening_state import OpeningState
@@ -270,12 +271,20 @@ class CallbackService:
             allowed_peers=settings.fastagi.allowed_peers,
             files_left=files_left,
         )
+        self._instances = Instances(
+            name=settings.instance.name or "",
+            store=store,
+            clock=clock,
+            background=self._background,
+            settings=self.settings,
+        )
         self._status = StatusCommand(
             store=store,
             owner=self._owner,
             clock=clock,
             settings=self.settings,
             nodes=nodes,
+            instances=self._instances,
         )
         tasks = TaskCommands(
             store=store,
@@ -348,6 +357,7 @@ class CallbackService:
         self.settings.changed.add(settings_commands.settings_changed)
         self.settings.changed.add(lambda _former, _new: self.live.settings_changed())
         self.settings.changed.add(self._upkeep.settings_changed)
+        self.settings.changed.add(self._instances.settings_changed)
         # Last: these let calls be placed by the new settings.
         self.settings.changed.add(lambda _former, _new: nodes.release_holds())
         self.settings.changed.add(lambda _former, _new: self._tasks_changed.call())
@@ -392,6 +402,7 @@ class CallbackService:
         self._chosen_times.start()
         self._stored_tasks.start()
         self._upkeep.start()
+        self._instances.start()
 
     def warm_up(self) -> None:
         """Do in the background what otherwise the first call would wait for."""
@@ -418,6 +429,7 @@ class CallbackService:
         self.live.stop()
         self._programs.stop()
         self._upkeep.stop()
+        self._instances.stop()
         await self.nodes.stop()
         if self._holdings is not None:
             await self._holdings.stop()

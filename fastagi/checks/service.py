@@ -7,7 +7,8 @@ call nobody.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from fastagi import __version__
 from fastagi.checks.finding import Notes
@@ -47,7 +48,7 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
             _RESTART,
         )
     asterisk = running.status.get("asterisk", {})
-    if not asterisk.get("connected", True):
+    if not asterisk.get("connected", True) and not _is_held_elsewhere(running.status):
         reason = asterisk.get("error") or "no attempt has succeeded yet"
         notes.fault(
             _WHERE,
@@ -67,4 +68,35 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
             or "put right what is found under database; if nothing is, see the log:"
             " journalctl -u callback-queue",
         )
+    _check_instances(running.status, notes)
     return notes
+
+
+def _is_held_elsewhere(status: Mapping[str, Any]) -> bool:
+    """Whether another service holds the first Asterisk, so that there is no link."""
+    first = [node["name"] for node in status.get("nodes", ())[:1]]
+    held = {
+        node["name"] for other in status.get("instances", ()) for node in other["nodes"]
+    }
+    return not held.isdisjoint(first)
+
+
+def _check_instances(status: Mapping[str, Any], notes: Notes) -> None:
+    """Check that other services on the database have the same settings and version."""
+    here = status.get("version", __version__)
+    for other in status.get("instances", ()):
+        where = f"instance {other['name']}"
+        if other["running"] and other["version"] != here:
+            notes.warn(
+                where,
+                f"it runs version {other['version']}, and this service {here}",
+                "update one after the other: see docs/update.md",
+            )
+        for difference in other["differences"]:
+            notes.warn(
+                where,
+                f"all services on one database should have the same settings:"
+                f" {difference['words']}",
+                "make them alike and reload each service that was changed (sudo"
+                " systemctl reload callback-queue)",
+            )

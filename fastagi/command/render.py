@@ -431,6 +431,7 @@ def status(answer: Mapping[str, Any]) -> str:
         f" {_when(answer['started_at'])}",
         *_links(answer),
         f"Database:  {database}",
+        *_instances(answer),
     ]
     if answer["tasks"] is not None:
         counts = [f"{n} {status}" for status, n in answer["tasks"].items() if n]
@@ -472,7 +473,36 @@ def status(answer: Mapping[str, Any]) -> str:
     )
     lines.append(_table(head, rows))
     lines += _missing_trunks(answer["queues"])
+    lines += [
+        f"ANOTHER SETTING THERE: {difference['words']}"
+        for other in answer.get("instances", ())
+        for difference in other["differences"]
+    ]
     return "\n".join(lines)
+
+
+def _instances(answer: Mapping[str, Any]) -> list[str]:
+    """Return a line for this service and the others, if there are several."""
+    # A service that is older than this program does not tell them.
+    if not answer.get("instance"):
+        return []
+    return [
+        f"Instance:  {answer['instance']}, this one",
+        *(f"           {_instance(other)}" for other in answer["instances"]),
+    ]
+
+
+def _instance(other: Mapping[str, Any]) -> str:
+    name, version = other["name"], f"version {other['version']}"
+    if not other["running"]:
+        return f"{name}: NOT RUNNING, seen last {_when(other['seen_at'])}, {version}"
+    holds = ", ".join(
+        f"{node['name']} since {_when(node['since'])}" for node in other["nodes"]
+    )
+    return (
+        f"{name}: process {other['pid']} on {other['host']} since"
+        f" {_when(other['since'])}, {version}, holds {holds or 'no Asterisk'}"
+    )
 
 
 def _calls(answer: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -75,8 +75,21 @@ class ListedSetting:
     secret: object = attrs.field(default=None, repr=False)
 
 
-def listed(settings: Settings, queue: str = "") -> Iterator[ListedSetting]:
-    """Yield the settings in the order of the sample: all, or those of one queue."""
+def listed(
+    settings: Settings, queue: str = "", sections: Sequence[str] = ()
+) -> Iterator[ListedSetting]:
+    """Yield the settings in the order of the sample: all, or those of one queue.
+
+    Args:
+        settings: the settings.
+        queue: the only queue; empty: all, and the sections.
+        sections: only these sections, and no queue; empty: all.
+    """
+    for name in sections:
+        kind = SECTIONS[name]
+        yield from _section(settings, kind, getattr(settings, name), kind(), (name,))
+    if sections:
+        return
     if not queue:
         for name, kind in SECTIONS.items():
             if settings.nodes and name in NodeSection.model_fields:

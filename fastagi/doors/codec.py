@@ -36,6 +36,7 @@ from fastagi.service.commands import (
     CheckDone,
     CheckSettings,
     Command,
+    InstanceStatus,
     NodeStatus,
     NumberBlocked,
     NumberChecked,
@@ -570,6 +571,35 @@ def status_json(status: ServiceStatus) -> Json:
         if status.offers is None
         else {outcome.value: count for outcome, count in status.offers.items()},
         "queues": {name: _queue_json(queue) for name, queue in status.queues.items()},
+        "instance": status.instance,
+        "instances": [_instance_json(other) for other in status.others],
+    }
+
+
+def _instance_json(other: InstanceStatus) -> Json:
+    process = other.process
+    return {
+        "name": other.name,
+        "version": other.version,
+        "running": process is not None,
+        "host": None if process is None else process.host,
+        "pid": None if process is None else process.pid,
+        "since": None if process is None else _to_the_second(process.since),
+        "seen_at": _to_the_second(other.seen_at),
+        "nodes": [
+            {"name": name, "since": _to_the_second(since)}
+            for name, since in other.nodes
+        ],
+        "differences": [
+            {
+                "name": one.name,
+                "here": one.here,
+                "there": one.there,
+                "more_queues": one.more,
+                "words": one.words(other.where),
+            }
+            for one in other.differences
+        ],
     }
 
 

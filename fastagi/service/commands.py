@@ -23,6 +23,7 @@ from attrs import field, frozen
 
 from fastagi.domain.attempt import Attempt, Stage
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.difference import Difference
 from fastagi.domain.number_records import Erased, NumberRecords
 from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.reason import Code, Reason, name_setting
@@ -859,6 +860,28 @@ class DatabaseHolder:
 
 
 @frozen(kw_only=True)
+class InstanceStatus:
+    """Another service on the same database."""
+
+    name: str
+    version: str
+    #: The process, if it runs.
+    process: DatabaseHolder | None
+    #: When it certainly ran.
+    seen_at: datetime
+    #: The Asterisks that it holds, and since when.
+    nodes: tuple[tuple[str, datetime], ...]
+    #: The settings that it has otherwise.
+    differences: tuple[Difference, ...]
+
+    @property
+    def where(self) -> str:
+        """Its name, in words."""
+        where = f" ({self.process.host})" if self.process is not None else ""
+        return f"instance {self.name}{where}"
+
+
+@frozen(kw_only=True)
 class QueueStatus:
     """One queue of the settings."""
 
@@ -913,6 +936,10 @@ class ServiceStatus:
     #: Number of offers of a callback in the last 24 hours, by what the callers did;
     #: None: no queue has offers, or the database can not be used.
     offers: Mapping[OfferOutcome, int] | None = None
+    #: The name of this service; empty: it is not one of several.
+    instance: str = ""
+    #: The other services on the same database.
+    others: tuple[InstanceStatus, ...] = ()
 
 
 @frozen(kw_only=True)

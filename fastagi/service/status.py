@@ -19,11 +19,13 @@ from fastagi.service.commands import (
     Actor,
     AsteriskStatus,
     DatabaseHolder,
+    InstanceStatus,
     NodeStatus,
     QueueStatus,
     ServiceStatus,
     ShowStatus,
 )
+from fastagi.service.instances import Instances
 from fastagi.service.owner import Owner
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
@@ -80,12 +82,14 @@ class StatusCommand:
         clock: Clock,
         settings: Callable[[], Settings],
         nodes: Nodes,
+        instances: Instances,
     ) -> None:
         self._store = store
         self._owner = owner
         self._clock = clock
         self._settings = settings
         self._nodes = nodes
+        self._instances = instances
         #: When the service began to listen.
         self.started_at = clock.now()
 
@@ -97,6 +101,7 @@ class StatusCommand:
         tasks: dict[Status, int] | None = None
         oldest: dict[str, datetime] = {}
         waiting: list[WaitingTask] = []
+        others: tuple[InstanceStatus, ...] = ()
         # Write, as reading still works on a full disk, where no request can be stored.
         writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, now))
         try:
@@ -106,6 +111,7 @@ class StatusCommand:
             waiting = await self._store.waiting_tasks()
             if any(queue.offers.enabled for queue in self._settings().queues.values()):
                 offers = await self._store.offer_counts(now - _OFFERS)
+            others = await self._instances.others()
         except StoreUnavailable as error:
             problem = error.database_problem
         except TimeoutError:
@@ -133,4 +139,6 @@ class StatusCommand:
                 )
                 for name in self._settings().queues
             },
+            instance=self._instances.name,
+            others=others,
         )

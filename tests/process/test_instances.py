@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,11 @@ def program(tmp_path: Path, url: str) -> Iterator[Callable[..., Program]]:
     """Create services with names, each with its own settings, socket and ports."""
     made: list[Program] = []
 
-    def make(home: str, name: str | None = None) -> Program:
+    def make(home: str, name: str | None = None, **more: Any) -> Program:
         directory = tmp_path / home
         directory.mkdir()
-        more = {"instance": {"name": name}} if name else {}
+        if name:
+            more["instance"] = {"name": name}
         made.append(Program(directory, database={"url": url}, **more))
         return made[-1]
 
@@ -132,3 +134,21 @@ def test_service_without_a_name_and_one_with_the_same_name_are_refused(
     assert code == 2
     assert f"run on this database already, by process {alone.pid} on" in said
     assert "instance.name" not in said
+
+
+def test_setting_that_differs_is_shown_by_status_and_check(
+    program: Callable[..., Program],
+) -> None:
+    a = start(program("a", "a"))
+    wait_until(lambda: holds(a), "holder")
+    b = program("b", "b", limits={"calls_per_number": 7})
+    start(b)
+    words = "limits.calls_per_number is 7 here and 10 at instance a ("
+    wait_until(lambda: words in b.command("status")[1], "difference in the status")
+
+    assert words in b.said
+    assert words in b.command("check")[1]
+    (other,) = json.loads(b.command("status", "--json")[1])["instances"]
+    assert (other["name"], other["pid"], other["running"]) == ("a", a.pid, True)
+    assert [node["name"] for node in other["nodes"]] == ["default"]
+    assert "secret" not in json.dumps(other)

@@ -337,6 +337,46 @@ class TestService:
         assert text.startswith("fault: ")
         assert "not connected to Asterisk: refused the login" in text
 
+    @staticmethod
+    def with_others(*others: dict[str, Any]) -> Running:
+        link = {"connected": False, "error": "it is held by the instance b"}
+        status = {
+            "version": __version__,
+            "asterisk": link,
+            "nodes": [{"name": "x", **link}],
+            "instances": [
+                {"version": __version__, "running": True, "differences": [], **other}
+                for other in others
+            ],
+        }
+        return Running(uid=0, status=status)
+
+    def test_asterisk_that_another_service_holds_is_no_fault(self) -> None:
+        other = {"name": "b", "nodes": [{"name": "x"}]}
+        assert told(check_service(self.with_others(other), control_refused=False)) == [
+            "ok"
+        ]
+        other = {"name": "b", "nodes": [{"name": "y"}]}
+        text = only(check_service(self.with_others(other), control_refused=False))
+        assert text.startswith("fault: ")
+
+    def test_other_services_have_another_version_or_other_settings(self) -> None:
+        x = [{"name": "x"}]
+        words = "attempts is 5 here and 3 at instance c"
+        running = self.with_others(
+            {"name": "b", "nodes": x, "version": "0.0.9"},
+            {"name": "c", "nodes": [], "differences": [{"words": words}]},
+            {"name": "d", "nodes": [], "version": "0.0.8", "running": False},
+        )
+        version, setting = told(check_service(running, control_refused=False))
+        assert version.startswith("warning: instance b: it runs version 0.0.9, and ")
+        assert f"this service {__version__}" in version
+        assert setting.startswith(
+            "warning: instance c: all services on one database should have the same"
+            f" settings: {words}"
+        )
+        assert "sudo systemctl reload callback-queue" in setting
+
     def test_service_that_has_not_tried_again_since_asterisk_is_right(self) -> None:
         status = {"version": __version__, "asterisk": {"connected": False}}
         text = only(check_service(Running(uid=0, status=status), control_refused=False))

@@ -202,6 +202,52 @@ def test_status_has_a_line_for_each_asterisk_if_there_are_several() -> None:
     assert "\nAsterisk:  connected (22)\n" in only
 
 
+def test_status_shows_the_other_services_and_what_they_have_otherwise() -> None:
+    at = "2026-11-24T17:00:00+00:00"
+    link = {"connected": True, "version": "22", "error": ""}
+    runs = {
+        "name": "b",
+        "version": "0.2.1",
+        "running": True,
+        "host": "pbx2",
+        "pid": 7,
+        "since": at,
+        "seen_at": at,
+        "nodes": [{"name": "x", "since": at}, {"name": "y", "since": at}],
+        "differences": [{"words": "attempts is 5 here and 3 at instance b (pbx2)"}],
+    }
+    idle = {**runs, "name": "c", "nodes": [], "differences": []}
+    ended = {**idle, "name": "d", "running": False, "host": None, "since": None}
+    answer = {
+        "version": "0.2.0",
+        "started_at": at,
+        "asterisk": link,
+        "nodes": [{"name": "default", **link}],
+        "database": "ok",
+        "tasks": None,
+        "calls_under_way": 0,
+        "queues": {},
+        "instance": "a",
+        "instances": [runs, idle, ended],
+    }
+    told = render.status(answer).splitlines()
+    first = told.index("Instance:  a, this one")
+    when = "2026-11-24 17:00:00"
+    process = f"process 7 on pbx2 since {when}, version 0.2.1, holds"
+    assert told[first + 1 : first + 4] == [
+        f"           b: {process} x since {when}, y since {when}",
+        f"           c: {process} no Asterisk",
+        f"           d: NOT RUNNING, seen last {when}, version 0.2.1",
+    ]
+    assert told[-1] == (
+        "ANOTHER SETTING THERE: attempts is 5 here and 3 at instance b (pbx2)"
+    )
+    alone = render.status({**answer, "instance": "", "instances": []})
+    assert "nstance" not in alone
+    older = {k: v for k, v in answer.items() if not k.startswith("instance")}
+    assert "nstance" not in render.status(older)
+
+
 def test_task_that_waits_in_line_is_shown_with_its_position() -> None:
     waits = task(status="calling", reason="attempt 1 begins", position=3)
     row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 0}
