@@ -36,7 +36,8 @@ LOOK_S: Final = 0.5
 _LATER_S: Final = 1.0
 #: Least interval of notices to the others, in seconds.
 _TOGETHER_S: Final = 0.1
-#: Interval of looks for due tasks, even if nothing has changed, in seconds.
+#: Interval of looks for due tasks, even if nothing has changed, in seconds. It is also
+#: that of looks whether two Asterisks have one systemname.
 _LOOK_AT_TASKS_S: Final = 5.0
 
 
@@ -109,6 +110,7 @@ class Holdings:
         self._background = background
         self._tasks_changed = tasks_changed
         self._build = build
+        nodes.claim_name = self._claim_name
         self._calls = Worker(
             self._store_calls,
             what="storing who is in a call",
@@ -148,6 +150,8 @@ class Holdings:
         self._made: dict[str, Made] = {}
         self._held: dict[str, Lease] = {}
         self._is_stopping = False
+        #: When it was looked last whether names are taken, by the steady clock.
+        self._looked_at_names = 0.0
 
     def make(self) -> None:
         """Make a node for each Asterisk; none is held yet."""
@@ -199,6 +203,7 @@ class Holdings:
         await self._look()
         self._calls.wake()
         await self._look_at_others()
+        await self._look_at_names()
         return LOOK_S
 
     async def _look(self) -> None:
@@ -253,6 +258,34 @@ class Holdings:
         former = self._made[name]
         self._replace(name, None)
         self._background.start(f"leaving the Asterisk {name}", _leave(former))
+
+    # -- the systemname ----------------------------------------------------------
+
+    async def _claim_name(self, node: Node) -> str:
+        """Return the other Asterisk that has the systemname of a node; empty: none."""
+        if (lease := self._held.get(node.name)) is None:
+            return ""
+        name = None if node.is_gone else node.manager.system_name
+        return await self._store.claim_name(lease.held, name)
+
+    async def _look_at_names(self) -> None:
+        """Look whether other Asterisks have the systemnames of those held here."""
+        now = self._clock.steady()
+        is_time = now - self._looked_at_names >= _LOOK_AT_TASKS_S
+        if is_time:
+            self._looked_at_names = now
+        for name in list(self._held):
+            node = self._made[name].node
+            if (is_time or node.why_not_here is not None) and (
+                node.manager.connected or node.is_gone
+            ):
+                try:
+                    await self._nodes.learn_name(node)
+                except StoreUnavailable as error:
+                    self._log.debug("no systemname is known: {error}", error=error)
+                    return
+                if node.manager.connected:
+                    node.name_may_be_taken()
 
     # -- what others do, and what they must know -------------------------------
 

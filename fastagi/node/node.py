@@ -117,6 +117,9 @@ class Neighbours(Others, Protocol):
     def names_may_have_changed(self) -> None:
         """Find out anew which nodes have the same systemname: one has connected."""
 
+    async def learn_name(self, node: Node) -> None:
+        """Ask the database, if several services share it, who has the systemname."""
+
     def namesake(self, node: Node) -> str:
         """Return the name of another node that has the systemname; empty: none."""
 
@@ -612,6 +615,8 @@ class Node:
         # Before anything else: who held this Asterisk before places no more calls.
         if not await self._set_fence(link):
             return
+        if not await self._learn_name(link):
+            return
         # Start this first, so the client keys are renewed before other changes.
         in_line = Deferred.fromCoroutine(self._use_number_plan())
         known = await self.trackers.learn(link)
@@ -638,6 +643,21 @@ class Node:
                 self.offers.enable()
             await self.reconciler.watch()
 
+    async def _learn_name(self, link: int) -> bool:
+        """Find out whether an Asterisk of another service has this one's systemname."""
+        if not self.fence.is_wanted:
+            return True
+        known = await until_known(
+            lambda: self._neighbours.learn_name(self),
+            "whether another Asterisk has the same systemname",
+            manager=self.manager,
+            link=link,
+            background=self._background,
+        )
+        if known:
+            self.look_at_name()
+        return known
+
     def look_at_name(self) -> None:
         """Find out whether another Asterisk has the systemname of this one."""
         if not self.manager.connected:
@@ -648,6 +668,10 @@ class Node:
                 " whether another one has the same: run 'callback-queue check'",
                 name=self.name,
             )
+        self.name_may_be_taken()
+
+    def name_may_be_taken(self) -> None:
+        """Place no calls as long as another Asterisk has the systemname."""
         former, self._namesake = self._namesake, self._neighbours.namesake(self)
         if former == self._namesake:
             return

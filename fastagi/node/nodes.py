@@ -10,7 +10,7 @@ With one Asterisk each question goes to that one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -45,6 +45,8 @@ from fastagi.service.opening_state import OpeningState
 from fastagi.store.store import TaskStore
 
 K = TypeVar("K", int, str)
+#: Returns the other Asterisk that has the systemname of a node; empty: none.
+ClaimName = Callable[[Node], Awaitable[str]]
 
 #: How long after a start no call is placed as it is not known who is in a call on other
 #: nodes, in seconds.
@@ -103,6 +105,11 @@ class Nodes:
         self.held_elsewhere: Mapping[str, str] = {}
         #: The keys of clients in a call on Asterisks that other services hold.
         self.busy_elsewhere: frozenset[str] = frozenset()
+        #: Returns which other Asterisk of all services has the systemname of a node, or
+        #: "", and stores the name if none has; None: there are no other services.
+        self.claim_name: ClaimName | None = None
+        #: What it returned last, by the name of the node.
+        self._namesakes: dict[str, str] = {}
 
     def add(self, node: Node) -> None:
         """Add a node; the first one is that of what concerns no single node."""
@@ -266,9 +273,18 @@ class Nodes:
 
         A node has connected, or is gone.
         """
-        if self.are_several:
+        if self.are_several and self.claim_name is None:
             for node in self.all:
                 node.look_at_name()
+
+    async def learn_name(self, node: Node) -> None:
+        """Find out whether an Asterisk of any service has the systemname of a node.
+
+        Raises:
+            StoreUnavailable: the database can not be used.
+        """
+        if self.claim_name is not None:
+            self._namesakes[node.name] = await self.claim_name(node)
 
     def logged_in_elsewhere(self, scheduler: Scheduler, queue: str) -> frozenset[str]:
         """Return the agents of a queue who are logged in and not paused there."""
@@ -285,8 +301,11 @@ class Nodes:
 
         Two Asterisks with one systemname may give two calls the same id; and two nodes
         may be the same Asterisk, whose agents both would ring. The first one keeps the
-        name while its link is lost, until it is gone.
+        name while its link is lost, until it is gone. Of several services the database
+        knows which one that is.
         """
+        if self.claim_name is not None:
+            return self._namesakes.get(node.name, "")
         name = node.manager.system_name
         if name is None:
             return ""
@@ -525,9 +544,10 @@ class Nodes:
             return self.first.scheduler.outlook()
         found = {node.name: node.scheduler.outlook() for node in self.all}
         at_work = {name: one for name, one in found.items() if one.all_tasks is None}
-        first = found[self.first.name]
         if not at_work:
-            return first
+            # What another service holds says nothing about this one.
+            here = (node for node in self.all if node.is_at_work)
+            return found[next(here, self.first).name]
         queues: dict[str, QueueOutlook] = {}
         for node in self.all:
             for name, queue in found[node.name].queues.items():
