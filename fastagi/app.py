@@ -17,14 +17,16 @@ from twisted.internet.interfaces import (
 )
 
 from fastagi.agi.server import FastAgiServer
+from fastagi.ami.session import AmiSession
 from fastagi.config.sections import Settings
 from fastagi.doors.http_server import HttpServer
 from fastagi.doors.internal_api import InternalApi
 from fastagi.doors.live_stream import LivePage
 from fastagi.node.holdings import Holdings, Listen, Made
 from fastagi.node.live_nodes import LiveNodes
-from fastagi.node.node import Node
+from fastagi.node.node import Node, credentials_of
 from fastagi.node.nodes import Nodes
+from fastagi.node.try_login import try_login
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
@@ -232,6 +234,18 @@ class CallbackService:
                 self._show(node)
             return Made(node, of_node, background)
 
+        async def try_login_at(name: str) -> str:
+            """Try whether the manager of an Asterisk can be reached from here."""
+            ami = node_settings[name].ami
+            session = AmiSession(
+                endpoint=endpoints.ami[name],
+                clock=clock.timers,
+                credentials=credentials_of(ami),
+                address=f"Asterisk {name} at {ami.host}:{ami.tcp_port} (a trial)",
+                action_timeout_s=ami.timeout_s,
+            )
+            return await try_login(session, self._background)
+
         self._holdings: Holdings | None = None
         if settings.instance.name:
             self._holdings = Holdings(
@@ -244,6 +258,8 @@ class CallbackService:
                 background=self._background,
                 tasks_changed=self._tasks_changed.call,
                 build=new_holding,
+                try_login=try_login_at,
+                named=settings.preferred_nodes if settings.instance.nodes else (),
                 listen=listen,
             )
             self._holdings.make()

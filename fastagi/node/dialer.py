@@ -304,6 +304,15 @@ class Dialer:
         """Number of attempts in progress that do not only wait in line."""
         return len(self.running) - len(self.placeholders())
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether each attempt in progress only waits in line, or its two talk."""
+        return all(
+            (one.is_in_line and not one.ending and self.ring_time_left_s(one) is None)
+            or (not one.closing and _is_talking(one.progress))
+            for one in self.running.values()
+        )
+
     def waiting_for_member(self) -> dict[str, list[RunningAttempt]]:
         """Return the attempts that need a free member of their target, by target.
 

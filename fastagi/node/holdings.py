@@ -7,14 +7,19 @@ longer. It then resumes the work there like after a start: it asks that Asterisk
 results of the attempts that it finds in the database. When it has lost a lease, it
 leaves that Asterisk and forgets all about it; what it still does is refused by the
 database.
+
+If another process holds one that this one is to take first, by its name in the
+settings, it asks for it when it has been well for a while. The holder then passes it on
+at a quiet moment: no callback is between its beginning and the talk. Two processes
+whose settings name the same one leave it where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from twisted.logger import Logger
 
@@ -25,7 +30,7 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.leases import Lease
+from fastagi.store.leases import Held, Lease
 from fastagi.store.store import TaskStore
 from fastagi.store.together import NO_EVENTS
 
@@ -39,6 +44,17 @@ _TOGETHER_S: Final = 0.1
 #: Interval of looks for due tasks, even if nothing has changed, in seconds. It is also
 #: that of looks whether two Asterisks have one systemname.
 _LOOK_AT_TASKS_S: Final = 5.0
+#: How long this process must have been well before it asks another one for an Asterisk,
+#: and the pause after it could not log in there, in seconds.
+WELL_S: Final = 60.0
+#: Pause before it asks again, as the wish was not stored, in seconds.
+_ASK_AGAIN_S: Final = 5.0
+#: How long the holder waits for a quiet moment, in seconds.
+QUIET_S: Final = 30.0
+#: How long it then waits for what has just begun to be done, and the interval of looks,
+#: in seconds.
+_LAST_S: Final = 2.0
+_LAST_LOOK_S: Final = 0.02
 
 
 @frozen
@@ -66,6 +82,8 @@ Listen = Callable[[Callable[[], object]], Ears]
 #: node is never started, and only answers requests. The function is called when the
 #: lease is lost.
 Build = Callable[[str, Lease | None, Callable[[str], None]], Made]
+#: Tries to log in to the manager of an Asterisk; returns what is wrong, or "".
+TryLogin = Callable[[str], Awaitable[str]]
 
 
 class Holdings:
@@ -85,6 +103,8 @@ class Holdings:
         background: Background,
         tasks_changed: Callable[[], None],
         build: Build,
+        try_login: TryLogin,
+        named: Collection[str] = (),
         listen: Listen | None = None,
     ) -> None:
         """Prepare; :meth:`start` takes Asterisks.
@@ -99,10 +119,14 @@ class Holdings:
             background: the owner of the work.
             tasks_changed: called when another service may have changed tasks.
             build: builds nodes.
+            try_login: tries to log in to an Asterisk that another instance holds.
+            named: of the preferred ones those that the settings name. They are asked
+                for, and passed on to nobody.
             listen: hears the other services; None: this one only looks regularly.
         """
         self._names = tuple(names)
         self._preferred = frozenset(preferred)
+        self._named = frozenset(named)
         self._lease = lease
         self._nodes = nodes
         self._store = store
@@ -110,6 +134,7 @@ class Holdings:
         self._background = background
         self._tasks_changed = tasks_changed
         self._build = build
+        self._try_login = try_login
         nodes.claim_name = self._claim_name
         self._calls = Worker(
             self._store_calls,
@@ -150,6 +175,16 @@ class Holdings:
         self._made: dict[str, Made] = {}
         self._held: dict[str, Lease] = {}
         self._is_stopping = False
+        #: Since when this process has been well, by the steady clock; None: it is not.
+        self._well_since: float | None = None
+        #: The Asterisks that are being asked for now, and when each may be asked for
+        #: again, by the steady clock.
+        self._asking: set[str] = set()
+        self._ask_at: dict[str, float] = {}
+        #: Since when another instance asks for an Asterisk, by the steady clock; and
+        #: those that are being passed on now.
+        self._wanted_since: dict[str, float] = {}
+        self._leaving: set[str] = set()
         #: When it was looked last whether names are taken, by the steady clock.
         self._looked_at_names = 0.0
 
@@ -204,14 +239,16 @@ class Holdings:
         self._calls.wake()
         await self._look_at_others()
         await self._look_at_names()
+        await self._pass_on_if_quiet()
         return LOOK_S
 
     async def _look(self) -> None:
         wanted = {
             name: 0.0 if name in self._preferred else _LATER_S
             for name in self._names
-            if name not in self._held
+            if name not in self._held and name not in self._leaving
         }
+        self._note_whether_well(is_well=self._lease.is_sure)
         if not wanted:
             return
         asked_at = self._lease.seconds()
@@ -220,6 +257,7 @@ class Holdings:
         except StoreUnavailable as error:
             # The lease of this process is watched elsewhere.
             self._log.debug("no Asterisk can be taken: {error}", error=error)
+            self._note_whether_well(is_well=False)
             return
         self._nodes.held_elsewhere = {
             name: f"it is held by the instance {instance or '?'}: {held}"
@@ -230,6 +268,11 @@ class Holdings:
             self._held[name] = lease
             if not self._is_stopping:
                 self._take(name, lease)
+        for name, (_, other) in found.others.items():
+            if self._may_ask_for(name, other):
+                self._asking.add(name)
+                what = f"asking for the Asterisk {name}"
+                self._background.start(what, self._ask_for(name, other))
 
     def _take(self, name: str, lease: Lease) -> None:
         self._log.info(
@@ -254,10 +297,114 @@ class Holdings:
             name=name,
             reason=reason,
         )
+        former = self._leave(name)
+        self._background.start(f"leaving the Asterisk {name}", _end(former))
+
+    def _leave(self, name: str) -> Made:
+        """Put a node that is not held in the place of one that is; return that one."""
         self._stored_calls.pop(name, None)
+        self._wanted_since.pop(name, None)
         former = self._made[name]
         self._replace(name, None)
-        self._background.start(f"leaving the Asterisk {name}", _leave(former))
+        return former
+
+    # -- back to the instance that is to take it first --------------------------
+
+    def _note_whether_well(self, *, is_well: bool) -> None:
+        if not is_well or self._is_stopping:
+            self._well_since = None
+        elif self._well_since is None:
+            self._well_since = self._clock.steady()
+
+    def _may_ask_for(self, name: str, of: Held) -> bool:
+        """Whether to ask the holder of an Asterisk for it now."""
+        now = self._clock.steady()
+        return (
+            name in self._named
+            and name not in self._asking
+            and of.wanted_by != self._lease.held.token
+            and self._well_since is not None
+            and now - self._well_since >= WELL_S
+            and now >= self._ask_at.get(name, 0.0)
+        )
+
+    async def _ask_for(self, name: str, of: Held) -> None:
+        try:
+            problem = await self._try_login(name)
+            self._ask_at[name] = self._clock.steady() + _ASK_AGAIN_S
+            if problem:
+                self._ask_at[name] = self._clock.steady() + WELL_S
+                self._log.warn(
+                    "the Asterisk {name} stays with another instance, as this one can"
+                    " not log in there: {problem}",
+                    name=name,
+                    problem=problem,
+                )
+            elif await self._store.ask_for_node(of):
+                self._log.info(
+                    "the instance that holds the Asterisk {name} is asked for it",
+                    name=name,
+                )
+        except StoreUnavailable as error:
+            self._log.debug("no Asterisk can be asked for: {error}", error=error)
+        finally:
+            self._asking.discard(name)
+
+    async def _pass_on_if_quiet(self) -> None:
+        """Pass on what another instance asks for, at a quiet moment if there is one."""
+        now = self._clock.steady()
+        for name, lease in list(self._held.items()):
+            if (
+                not lease.held.wanted_by
+                or name in self._named
+                or name in self._leaving
+                or self._is_stopping
+            ):
+                continue
+            since = self._wanted_since.setdefault(name, now)
+            if not self._made[name].node.is_quiet and now - since < QUIET_S:
+                continue
+            if await self._store.is_node_wanted(lease.held):
+                self._leaving.add(name)
+                what = f"passing on the Asterisk {name}"
+                self._background.start(what, self._pass_on(name, lease))
+            else:
+                lease.held = evolve(lease.held, wanted_by="")
+                self._wanted_since.pop(name, None)
+
+    async def _pass_on(self, name: str, lease: Lease) -> None:
+        node = self._made[name].node
+        try:
+            await node.finish_calls(0)
+            end = self._clock.steady() + _LAST_S
+            while not node.is_quiet and self._clock.steady() < end:
+                await self._background.pause(_LAST_LOOK_S)
+            if self._held.get(name) is not lease:
+                # It was lost meanwhile.
+                return
+            del self._held[name]
+            former = self._leave(name)
+            await _end(former)
+            # Callers with whom it is still talking are promised a callback all the
+            # same. Not so if the lease was lost: then they may be talking to nobody.
+            former.store.node_is_left()
+            heir = await self._store.pass_node_on(lease.held)
+            if heir:
+                self._log.info(
+                    "this instance leaves the Asterisk {name} to the instance {heir},"
+                    " which is to take it first",
+                    name=name,
+                    heir=heir,
+                )
+            self.wake_others()
+        except StoreUnavailable as error:
+            # Whoever holds it by the database goes on there: the next look shows that.
+            self._log.warn(
+                "the Asterisk {name} is not passed on: {error}", name=name, error=error
+            )
+        finally:
+            self._leaving.discard(name)
+            self._looks.wake()
 
     # -- the systemname ----------------------------------------------------------
 
@@ -356,7 +503,7 @@ class Holdings:
         return made
 
 
-async def _leave(made: Made) -> None:
+async def _end(made: Made) -> None:
     made.node.scheduler.disable()
     await made.node.stop()
     await made.background.stop()

@@ -844,6 +844,11 @@ class Node:
         """Number of attempts in progress that do not only wait in line."""
         return self.dialer.calls
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no callback is between its beginning and the talk."""
+        return not self.scheduler.is_placing and self.dialer.is_quiet
+
     def first_callbacks_s(self, waiting: Sequence[WaitingTask]) -> Mapping[str, float]:
         """Return in how many seconds the next callback of each queue is expected."""
         return self.expected_waits.first_callbacks_s(waiting)

@@ -286,6 +286,11 @@ class Scheduler:
             self._worker.wake()
 
     @property
+    def is_placing(self) -> bool:
+        """Whether it may be beginning attempts now."""
+        return self._worker.is_running
+
+    @property
     def is_about_to_look(self) -> bool:
         """Whether it will look for due tasks at once, or does so now.
 

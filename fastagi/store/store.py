@@ -124,6 +124,13 @@ class TaskStore:
         self._of_process = of_process or lease
         self._node = node
 
+    def node_is_left(self) -> None:
+        """Let the process alone promise what callers are still being asked about.
+
+        Its lease on the Asterisk was given to another process.
+        """
+        self._lease = self._of_process
+
     @property
     def is_idle(self) -> bool:
         """Whether the database has been used, and nothing waits for it."""

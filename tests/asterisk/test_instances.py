@@ -130,6 +130,38 @@ def test_holder_is_killed_in_a_talk_and_the_other_follows_the_call(
     rung_once(lab, client)
 
 
+def ask_for_asterisk(url: str, instance: str) -> None:
+    """Let an instance ask the holder for the Asterisk, as if it had named it."""
+    token = "(SELECT token FROM lease WHERE name = :name)"
+    change = f"UPDATE lease SET wanted_by = {token} WHERE name = 'node:default'"
+    with backend_for(url).engine.begin() as conn:
+        conn.execute(sa.text(change), {"name": f"instance:{instance}"})
+
+
+def test_holder_passes_the_asterisk_on_in_a_talk_and_the_other_follows_the_call(
+    lab: Lab, database: str
+) -> None:
+    a = holder(lab, database)
+    b = launch(lab, database, "b")
+    client = talk(lab, a)
+
+    ask_for_asterisk(database, "b")
+    a.wait_for(says("^this instance leaves the Asterisk default to the instance b"))
+    b.wait_for(HOLDS)
+    b.wait_for(says("its call is under way, following it"))
+    hang_up(lab, client)
+
+    settled(b, "completed")
+    assert dispositions(b) == ["ANSWERED"]
+    rung_once(lab, client)
+    # And back.
+    ask_for_asterisk(database, "a")
+    b.wait_for(says("^this instance leaves the Asterisk default to the instance a"))
+    a.wait_for(HOLDS, count=2)
+    assert a.running
+    assert b.running
+
+
 def test_holder_is_frozen_longer_than_the_lease_and_wakes(
     lab: Lab, database: str
 ) -> None:

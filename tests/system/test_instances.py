@@ -8,6 +8,7 @@ from typing import Any
 
 from fastagi.config.sections import InstanceSettings
 from fastagi.domain.attempt import Disposition
+from fastagi.node.holdings import WELL_S
 from fastagi.store import leases, locks
 from tests.emulator.scenarios import NO_ANSWER, Answers
 from tests.harness.world import ServiceProcess, World, settings
@@ -83,7 +84,7 @@ class InstancesTests(ServiceTestCase):
 
         # The first one is started again, and finds nothing that is free.
         again = self.launch("a", ["default"])
-        self.world.run(60)
+        self.world.run(WELL_S - 1)
         self.assertEqual(self.held(again), [])
         b.kill()
         self.world.run_until(lambda: len(self.held(again)) == 2, 12)
@@ -139,13 +140,16 @@ class InstancesTests(ServiceTestCase):
         self.world.run(TAKEN_OVER_S)
         self.world.run_until(lambda: self.client.rung, 10)
         a.thaw()
-        self.world.run(90)
-
-        self.assert_status("completed")
-        self.assertEqual(self.rung(), 1)
+        self.world.run(50)
         # The process goes on without that Asterisk.
         self.assertEqual(a.lease_lost, [])
         self.assertEqual((self.held(a), self.held(b)), ([], ["default", "berlin"]))
+        self.world.run(40)
+
+        # It has been well for a minute.
+        self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
+        self.assert_status("completed")
+        self.assertEqual(self.rung(), 1)
         self.flushLoggedErrors()
         b.kill()
         self.world.run_until(lambda: len(self.held(a)) == 2, 12)

@@ -65,6 +65,16 @@ class NamesTests(TwoInstances):
         self.assert_status("completed")
         self.assertEqual(len(self.client.rung), 1)
 
+    def test_first_one_keeps_the_name_when_it_is_passed_on(self) -> None:
+        b = self.launch("b")
+        self.world.run(3)
+        self.assertIn(TAKEN, self.error(b, "berlin"))
+        a = self.launch("a", ["default"])
+        self.world.run_until(lambda: self.held(a) == ["default"], 80)
+        self.world.run(30)
+        self.assertIn(TAKEN, self.error(b, "berlin"))
+        self.assertEqual(self.error(a, "default"), "")
+
     def test_second_one_places_calls_when_the_first_is_gone(self) -> None:
         self.support.remove(ALICE)
         a, b = self.both()
