@@ -74,8 +74,8 @@ def test_update_keeps_the_settings_and_the_secret(installed: Machine) -> None:
     installed.run(blocks("docs/web.md", "sh")[:1])
     (installed.home / "copy/build").mkdir()
 
-    main, web, compare, with_variables = blocks("docs/update.md", "sh")
-    installed.run([main, web])
+    main, web, several, compare, with_variables = blocks("docs/update.md", "sh")
+    installed.run([main, web, several])
     # diff says by its exit code that the secret differs.
     differs = installed.run([compare], before="set +e; trap 'exit 0' EXIT;")
     installed.write("etc/default/callback-queue", "A=1\n")
