@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fastagi.store.backends import backend_for
 from tests.harness.tables import empty_tables
 from tests.process.program import Program, wait_until
 
@@ -96,6 +97,26 @@ def test_stopped_service_hands_over_in_less_than_a_second(
     ended = time.monotonic()
     wait_until(lambda: holds(b), "successor")
     assert time.monotonic() - ended < 1.0
+
+
+@pytest.mark.stopwatch
+def test_asterisk_is_passed_on_in_less_than_a_second(
+    program: Callable[..., Program], url: str
+) -> None:
+    a = start(program("a", "a"))
+    wait_until(lambda: holds(a), "holder")
+    b = start(program("b", "b"))
+    # As if it had run for a minute, and could log in there.
+    with backend_for(url).engine.begin() as conn:
+        conn.exec_driver_sql(
+            "UPDATE lease SET wanted_by = (SELECT token FROM lease"
+            " WHERE name = 'instance:b') WHERE name = 'node:default'"
+        )
+    wait_until(lambda: f"{LEAVES} to the instance b" in a.said, "end of holding")
+    left = time.monotonic()
+    wait_until(lambda: holds(b), "successor")
+    assert time.monotonic() - left < 1.0
+    a.assert_runs()
 
 
 def test_frozen_service_leaves_the_asterisk_when_it_wakes_and_goes_on(

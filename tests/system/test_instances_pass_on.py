@@ -7,6 +7,7 @@ from fastagi.node.holdings import QUIET_S, WELL_S
 from fastagi.speech.prompts import Phrase
 from fastagi.store import leases
 from tests.emulator.scenarios import Answers
+from tests.emulator.wires import Wire
 from tests.harness.world import ServiceProcess
 from tests.system.harness import ANSWERS, BOB, NUMBER, TALKS_10S, live_first
 from tests.system.two_instances import TwoInstances
@@ -204,6 +205,56 @@ class PassOnTests(TwoInstances):
         self.world.run_until(lambda: self.held(a) == ["default"], WELL_S + 10)
         self.world.run(30)
         self.assert_each_has_its_own(a, b)
+
+    def test_holder_that_is_killed_while_it_passes_it_on_rings_nobody_twice(
+        self,
+    ) -> None:
+        for when in ("before", "after"):
+            with self.subTest(when=when):
+                self.client.always(Answers(after_s=3, hangs_up_after_s=100))
+                self.berlin_support.remove(BOB)
+                a, b = self.b_has_both()
+                self.add()
+                b._kill_at = f"{when} COMMIT of pass on a node".__eq__
+                self.world.run(WELL_S + ASKED_S + 20)
+                self.assertTrue(b.dead)
+                self.assertEqual(self.held(a), ["default", "berlin"])
+                self.world.run(100)
+                self.assert_status("completed")
+                self.assertEqual(self.rung(), 1)
+                self.assertEqual(len(self.world.attempts()), 1)
+                self.again()
+
+    def test_next_holder_that_is_killed_at_once_leaves_all_to_the_former_one(
+        self,
+    ) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=100))
+        self.berlin_support.remove(BOB)
+        a, b = self.b_has_both()
+        self.add()
+        self.world.run_until(lambda: self.held(b) == ["berlin"], WELL_S + ASKED_S)
+        a.kill()
+        self.world.run_until(lambda: len(self.held(b)) == 2, 12)
+        self.world.run(100)
+        self.ask_next(b)
+        self.assert_status("completed")
+        self.assertEqual(self.rung(), 1)
+        self.assertEqual(len(self.world.attempts()), 1)
+
+    def test_service_that_stops_while_it_tries_to_log_in_stops_at_once(self) -> None:
+        a, _b = self.b_has_both()
+        on_wire = a.ami._on_wire
+
+        def freeze(wire: Wire) -> None:
+            on_wire(wire)
+            wire.server.frozen = True
+
+        a.ami._on_wire = freeze
+        self.world.run_until(lambda: a.ami.wires, WELL_S + 1)
+        self.world.run(1)
+        a.stop()
+        self.world.run(2)
+        self.assertEqual(a.stopped, [None])
 
     def test_holder_that_stops_meanwhile_leaves_all_to_the_other(self) -> None:
         self.client.always(Answers(after_s=15, hangs_up_after_s=30))
