@@ -3,25 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from fastagi.config.sections import InstanceSettings
 from fastagi.domain.attempt import Disposition
 from fastagi.node.holdings import WELL_S
 from fastagi.store import leases, locks
 from tests.emulator.scenarios import NO_ANSWER, Answers
-from tests.harness.world import ServiceProcess, World, settings
 from tests.system.harness import (
     ALICE,
     ANSWERS,
     BOB,
     NUMBER,
     TALKS_10S,
-    ServiceTestCase,
     live_first,
-    queue_settings,
 )
+from tests.system.two_instances import TwoInstances
 
 #: Until another instance has taken over: the lease, a second, two looks at the
 #: channels two seconds apart, and some moments between.
@@ -29,49 +25,7 @@ TAKEN_OVER_S = leases.NODE_LENGTH_S + 6
 TALKS_A_MINUTE = Answers(after_s=3, hangs_up_after_s=60)
 
 
-class InstancesTests(ServiceTestCase):
-    """The services a and b with the Asterisks ``default`` (alice) and ``berlin``."""
-
-    def make_world(self) -> World:
-        world = World()
-        world.leases_run_out = True
-        # The database's clock is the true time.
-        self.patch(leases, "now", lambda _conn: world.clock.seconds())
-        self.berlin = world.add_asterisk("berlin")
-        self.berlin_support = self.berlin.add_queue("support", [BOB])
-        self.bob = self.berlin.phone(BOB).always(ANSWERS)
-        self.berlin_client = self.berlin.client(NUMBER).always(TALKS_10S)
-        return world
-
-    def launch(
-        self, name: str, prefers: Sequence[str] = (), **queue: Any
-    ) -> ServiceProcess:
-        process = self.world.launch(
-            settings(
-                queue_settings(retry_delay="1m", **queue),
-                nodes=("default", "berlin"),
-                instance=InstanceSettings(name=name, nodes=tuple(prefers)),
-            ),
-            host=f"host of {name}",
-        )
-        self.world.settle()
-        return process
-
-    @staticmethod
-    def held(process: ServiceProcess) -> list[str]:
-        nodes = process.service.nodes.all
-        return [node.name for node in nodes if node.manager.connected]
-
-    def both(self) -> tuple[ServiceProcess, ServiceProcess]:
-        a = self.launch("a", ["default"])
-        b = self.launch("b", ["berlin"])
-        self.world.run(3)
-        self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
-        return a, b
-
-    def rung(self) -> int:
-        return len(self.client.rung) + len(self.berlin_client.rung)
-
+class InstancesTests(TwoInstances):
     def test_each_has_its_own_and_takes_that_of_one_that_was_killed(self) -> None:
         a, b = self.both()
         self.world.run(60)
