@@ -46,6 +46,9 @@ _MARGIN_S: Final = 3.0
 NODE_LENGTH_S: Final = 6.0
 NODE_RENEW_S: Final = 2.0
 _NODE_MARGIN_S: Final = 2.0
+#: How long ago the lease on an Asterisk that was released counts as having run out, in
+#: seconds: longer than anybody waits before taking it.
+_RELEASED_S: Final = 60.0
 #: How much longer than the lease to wait for its end, in seconds.
 _PATIENCE_S: Final = 2.0
 #: Interval of looks at a lease that is about to expire, in seconds.
@@ -403,11 +406,19 @@ def _extend(conn: sa.Connection, held: Held) -> Held | None:
 
 
 def release(conn: sa.Connection, held: Held) -> None:
-    """Release the lease; do nothing if another process has taken it."""
+    """Release the lease; do nothing if another process has taken it.
+
+    That on an Asterisk ran out a while ago then: anybody may take it at once, and what
+    belongs to it (who is in a call, the systemname) counts until somebody does.
+    """
+    if held.is_of_node and held.runs_out:
+        until: float | None = now(conn) - _RELEASED_S
+    else:
+        until = 0.0 if held.runs_out else None
     conn.execute(
         update(_lease)
         .where(_lease.c.name == held.name, _lease.c.token == held.token)
-        .values(token="", valid_until=0.0 if held.runs_out else None)
+        .values(token="", valid_until=until)
     )
 
 

@@ -118,6 +118,22 @@ def test_lease_that_the_holder_has_locked_is_not_waited_for_by_who_asks(
     engine.dispose()
 
 
+def test_calls_count_from_when_an_asterisk_is_given_back_until_it_is_taken(
+    database: Database,
+) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    here, there = store_of(database, a), store_of(database, b, "y")
+    task = done(here.add(new_task("1"), NOW)).task
+    done(there.put_calls({task.number_key}, None))
+
+    done(here.release_lease(take(database, a, "y").others["y"][1]))
+
+    assert done(here.begin_attempts({"support"}, ["a"], NOW)).begun == []
+    successor = store_of(database, a, "y")
+    done(successor.put_calls((), None))
+    assert len(done(here.begin_attempts({"support"}, ["a"], NOW)).begun) == 1
+
+
 # -- the systemname --------------------------------------------------------------
 
 
@@ -180,6 +196,19 @@ def test_systemname_of_an_asterisk_that_nobody_holds_counts_for_five_minutes(
     # Its holder wakes up.
     x = renewed(database, x)
     assert claim(database, x, "pbx") == "y"
+
+
+def test_systemname_stays_with_its_asterisk_when_its_service_stops(
+    database: Database,
+) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    x, y = take(database, a, "x").taken["x"], take(database, b, "y").taken["y"]
+    claim(database, x, "pbx")
+
+    database.run_now("release", leases.release, x)
+
+    assert claim(database, y, "pbx") == "x"
+    assert claim(database, take(database, b, wait_s=1).taken["x"], "pbx") == ""
 
 
 def test_one_of_two_that_claim_a_name_at_the_same_moment_gets_it(
