@@ -437,6 +437,8 @@ class CallbackService:
             self._holdings.take_no_more()
         limit = self.settings().control.stop_timeout
         await self.nodes.finish_calls(limit.total_seconds())
+        if self._holdings is not None:
+            self._holdings.look_no_more()
         await self.agi.stopService()
         if self._control_port is not None:
             await maybeDeferred(self._control_port.stopListening)

@@ -201,12 +201,11 @@ class Holdings:
             self._ears.start()
 
     def take_no_more(self) -> None:
-        """Take no further Asterisk, as the service stops."""
+        """Take no further Asterisk, as the service stops.
+
+        Others are told who is in a call, and heard, as long as calls are followed.
+        """
         self._is_stopping = True
-        for worker in (self._calls, self._looks, self._waking):
-            worker.stop()
-        if self._ears is not None:
-            self._ears.stop()
 
     def wake_others(self) -> None:
         """Let other services look at what this one has changed."""
@@ -217,6 +216,13 @@ class Holdings:
         await self._store.wake_others(self._lease.held.instance)
         # Changes of the next moment are told together.
         await self._background.pause(_TOGETHER_S)
+
+    def look_no_more(self) -> None:
+        """Neither tell others anything nor look at them, as no call is followed."""
+        for worker in (self._calls, self._looks, self._waking):
+            worker.stop()
+        if self._ears is not None:
+            self._ears.stop()
 
     async def stop(self) -> None:
         """Leave all Asterisks, and let other instances take them at once."""
@@ -249,7 +255,7 @@ class Holdings:
             if name not in self._held and name not in self._leaving
         }
         self._note_whether_well(is_well=self._lease.is_sure)
-        if not wanted:
+        if not wanted or self._is_stopping:
             return
         asked_at = self._lease.seconds()
         try:

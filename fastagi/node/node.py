@@ -636,6 +636,10 @@ class Node:
         await self._learn_dialplan()
         if goes_on():
             self.call_tracker.withdraw_calls_to_busy_clients()
+            # Attempts that are followed only now: a client may have come into a call on
+            # another Asterisk meanwhile.
+            for key in self._neighbours.busy() & self.dialer.busy_keys():
+                self.dialer.withdraw(key, because(Code.CLIENT_RANG_IN))
             self._has_resumed = True
             # The scheduler asks :attr:`why_not_here` before each call.
             self.scheduler.enable()
