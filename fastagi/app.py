@@ -115,6 +115,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             opening_state=opening_state,
+            are_others=settings.instance.name is not None,
         )
         self.refusals = Refusals(store=store, clock=clock, background=self._background)
         requests = Requests(

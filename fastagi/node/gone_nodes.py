@@ -26,8 +26,8 @@ from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 5.0
-#: For how long after the start an attempt on an Asterisk counts that is not in the
-#: settings, in seconds.
+#: For how long an attempt on an Asterisk counts that is not in the settings, in
+#: seconds: after the start, or since no other service holds that Asterisk.
 _UNKNOWN_COUNTS_S: Final = float(NodeSection().gone_after.total_seconds())
 
 
@@ -45,6 +45,7 @@ class GoneNodes:
         clock: Clock,
         background: Background,
         on_gone: Callable[[], None],
+        are_others: bool = False,
     ) -> None:
         """Store the parts.
 
@@ -55,14 +56,19 @@ class GoneNodes:
             clock: the clocks.
             background: the owner of the work.
             on_gone: called as long as a link is missing for long.
+            are_others: whether other services on the database may hold Asterisks that
+                are not in these settings.
         """
+        self._are_others = are_others
         self._names = tuple(names)
         self._nodes = nodes
         self._store = store
         self._clock = clock
         self._on_gone = on_gone
         self._started_at = 0.0
-        self._logged: set[str] = set()
+        #: Since when Asterisks that are not in the settings have attempts and no
+        #: service, by the steady clock.
+        self._unknown_since: dict[str, float] = {}
         self._worker = Worker(
             self._look,
             what="looking for attempts on Asterisks that are gone",
@@ -103,11 +109,20 @@ class GoneNodes:
 
     async def _look_at_unknown(self) -> float | None:
         """Give up attempts on Asterisks that are not in the settings."""
-        unknown = await self._store.nodes_under_way() - {*self._names}
-        left_s = self._started_at + _UNKNOWN_COUNTS_S - self._clock.steady()
+        unknown = await self._store.nodes_of_nobody() - {*self._names}
+        now = self._clock.steady()
+        since = now if self._are_others else self._started_at
+        logged, self._unknown_since = (
+            {*self._unknown_since},
+            {name: self._unknown_since.get(name, since) for name in unknown},
+        )
+        # Those of another service may be left alone at any time.
+        again_s = [MAX_SLEEP_S] if self._are_others else []
         for name in sorted(unknown):
-            if name not in self._logged and left_s > 0:
-                self._logged.add(name)
+            left_s = self._unknown_since[name] + _UNKNOWN_COUNTS_S - now
+            if left_s > 0:
+                again_s.append(left_s)
+            if name not in logged and left_s > 0:
                 self._log.error(
                     "there are calls of the Asterisk {name}, which is not in the"
                     " settings, so nobody knows their results: give the Asterisk this"
@@ -124,7 +139,7 @@ class GoneNodes:
                 name,
                 (one for one in found if left_s <= 0 or one.task.cancel_requested),
             )
-        return left_s if unknown and left_s > 0 else None
+        return min(again_s, default=None)
 
     async def _look_at(self, node: Node) -> float | None:
         """Give up the attempts on an Asterisk whose link has been missing for long."""

@@ -69,6 +69,7 @@ class Nodes:
         clock: Clock,
         background: Background,
         opening_state: OpeningState,
+        are_others: bool = False,
     ) -> None:
         """Prepare; :meth:`add` adds each node.
 
@@ -78,6 +79,7 @@ class Nodes:
             clock: the clocks.
             background: the owner of the work.
             opening_state: whether each queue is open.
+            are_others: whether this is one of several services on the database.
         """
         self._names = tuple(names)
         self._store = store
@@ -92,6 +94,7 @@ class Nodes:
             clock=clock,
             background=background,
             on_gone=self.names_may_have_changed,
+            are_others=are_others,
         )
         #: Until when the calls on all nodes are waited for, by the steady clock.
         self._waits_until = 0.0

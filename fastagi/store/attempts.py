@@ -132,7 +132,6 @@ _FAR_FUTURE_S: Final = 1e12
 _OPEN: Final = select(_attempt).where(
     text(schema.UNDER_WAY), _attempt.c.node == bindparam("node")
 )
-_NODES: Final = select(_attempt.c.node).where(text(schema.UNDER_WAY)).distinct()
 #: Dispositions of the attempts of a task that count, the latest first.
 _DISPOSITIONS: Final = (
     select(_attempt.c.disposition)
@@ -698,11 +697,6 @@ def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
         for row in sorted(rows, key=lambda row: int(row.id))
         for task in [found(conn, row.task_id)]
     ]
-
-
-def nodes_under_way(conn: sa.Connection) -> frozenset[str]:
-    """Return the nodes with attempts in progress."""
-    return frozenset(conn.execute(_NODES).scalars())
 
 
 def next_due(

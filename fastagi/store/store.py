@@ -569,9 +569,12 @@ class TaskStore:
         """Return the attempts on any node that have not ended, the oldest first."""
         return await self._database.run("open attempts", attempts.open_attempts, node)
 
-    async def nodes_under_way(self) -> frozenset[str]:
-        """Return the names of all nodes with attempts that have not ended."""
-        return await self._database.run("nodes", attempts.nodes_under_way)
+    async def nodes_of_nobody(self) -> frozenset[str]:
+        """Return the nodes with attempts that have not ended, and that nobody holds.
+
+        If there are not several services, these are all nodes with such attempts.
+        """
+        return await self._database.run("nodes", together.nodes_of_nobody)
 
     async def next_due(
         self,

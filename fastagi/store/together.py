@@ -13,7 +13,17 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import bindparam, delete, exists, func, insert, literal, or_, select
+from sqlalchemy import (
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+)
 
 from fastagi.domain.task import CallbackTask, Status
 from fastagi.store import schema, writers
@@ -24,6 +34,7 @@ _in_call: Final = schema.in_call
 _lease: Final = schema.lease
 _task: Final = schema.task
 _event: Final = schema.task_event
+_attempt: Final = schema.attempt
 #: How long calls on an Asterisk count that nobody holds any more, in seconds: without a
 #: limit, clients in a call on one that is gone were never called.
 _CALLS_COUNT_S: Final = 300.0
@@ -49,6 +60,20 @@ _FORGET: Final = delete(_in_call).where(
         _lease.c.name == literal(name_of_node("")) + _in_call.c.node,
         _lease.c.valid_until > bindparam("since"),
     )
+)
+#: Asterisks with attempts in progress that no service holds; one that is the only
+#: service has no leases on Asterisks.
+_NODES_OF_NOBODY: Final = (
+    select(_attempt.c.node)
+    .where(
+        text(schema.UNDER_WAY),
+        ~exists().where(
+            _lease.c.name == literal(name_of_node("")) + _attempt.c.node,
+            _lease.c.token != "",
+            _lease.c.valid_until > bindparam("now"),
+        ),
+    )
+    .distinct()
 )
 _WIPE: Final = delete(_in_call).where(_in_call.c.node == bindparam("of_node"))
 _REMOVE: Final = _WIPE.where(
@@ -120,6 +145,11 @@ def busy_elsewhere(conn: sa.Connection, own: Collection[str]) -> frozenset[str]:
     """Return the keys of clients in a call on other Asterisks than these."""
     since = now(conn) - _CALLS_COUNT_S
     return frozenset(conn.scalars(_BUSY, {"own": list(own), "since": since}))
+
+
+def nodes_of_nobody(conn: sa.Connection) -> frozenset[str]:
+    """Return the Asterisks with attempts in progress that no other service holds."""
+    return frozenset(conn.scalars(_NODES_OF_NOBODY, {"now": now(conn)}))
 
 
 def forget_calls_of_nobody(conn: sa.Connection) -> None:

@@ -177,7 +177,7 @@ def test_attempts_of_another_node_are_not_looked_after(database: Database) -> No
     assert begun.attempt.node == "pbx2"
     assert done(store.open_attempts()) == []
     assert done(other.open_attempts()) == [begun]
-    assert done(store.nodes_under_way()) == {"pbx2"}
+    assert done(store.nodes_of_nobody()) == {"pbx2"}
 
 
 def test_database_that_was_set_back_is_taken_anew(database: Database) -> None:
