@@ -16,7 +16,7 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.process import Running, User, note_missing_right
 from fastagi.domain.attempt import DEFAULT_NODE
 from fastagi.sqlite_uri import sqlite_uri
-from fastagi.store import leases, migrate, together
+from fastagi.store import attempts, leases, migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
 
@@ -189,7 +189,7 @@ def _check_calls(url: str, nodes: Collection[str], where: str, notes: Notes) -> 
     """Check that calls in progress belong to Asterisks that are in the settings."""
     database = Database(url, deliver=None)
     try:
-        found = database.run_now("nodes", together.nodes_of_nobody)
+        found = database.run_now("nodes", attempts.nodes_of_nobody)
     except StoreUnavailable as error:
         problem = error.problem
         notes.warn(where, problem.what, problem.remedy or "run this check as root")

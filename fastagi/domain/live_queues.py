@@ -595,6 +595,15 @@ class LiveQueues:
         stay = self._stays.get(uniqueid, {}).get(folded(queue))
         return None if stay is None else stay.first_joined
 
+    def joined(self) -> dict[tuple[str, str], float]:
+        """Return when each channel that is there joined each queue, folded."""
+        return {
+            (uniqueid, queue): stay.first_joined
+            for uniqueid, stays in self._stays.items()
+            for queue, stay in stays.items()
+            if stay.first_joined is not None
+        }
+
     def position_of(self, turn: Turn, queue: str, without: str = "") -> int:
         """Return the position, from 1, of somebody with this turn.
 

@@ -299,6 +299,11 @@ class CallbackTask:
         return self.chosen_at is not None and now < self.chosen_at
 
     @property
+    def moved_place(self) -> tuple[datetime | None, int | None, bool | None]:
+        """The place that an operator gave it, if one did."""
+        return self.place_at, self.place_priority, self.place_chosen
+
+    @property
     def reason(self) -> str:
         """The reason of its status, in words."""
         return str(self.why)

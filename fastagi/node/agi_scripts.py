@@ -66,6 +66,9 @@ _WAIT_IS_SAID: Final = frozenset(
 )
 #: The last variable that is set: the dialplan asks no other address then.
 _DONE: Final = (Variable.STATUS, dialplan.Answer.DONE.value)
+#: How long to look when a caller joined the queue of an Asterisk that another service
+#: holds, in seconds.
+_JOINED_LIMIT_S: Final = 0.2
 #: READSTATUS of Read() if a key was pressed.
 _READ_OK: Final = "OK"
 
@@ -86,7 +89,12 @@ class AgiScripts:
         task_of: Callable[[str, float], Coroutine[Any, Any, CallbackTask | None]],
         placeholder_of: Callable[[int], str],
         clock: Clock,
+        joined_elsewhere: Callable[[str, str, float], Coroutine[Any, Any, float | None]]
+        | None = None,
     ) -> None:
+        #: Returns when a caller, by the uniqueid, joined a queue, within a time in
+        #: seconds, if another service holds the Asterisk; None: this one does.
+        self._joined_elsewhere = joined_elsewhere
         self._promises = promises
         #: Returns the open task of a client, by the number key, within a time in
         #: seconds.
@@ -101,7 +109,8 @@ class AgiScripts:
 
     async def request(self, agi: AgiSession) -> None:
         """Store the request of a caller who pressed the key, and set the answer."""
-        asked = self._asked(agi.request)
+        began_at = self._clock.steady()
+        asked = await self._asked(agi.request)
         self._offers.key_pressed(asked.uniqueid)
         if _can_choose(agi.request) and self._choices.wanted(
             asked, _pressed(agi.request)
@@ -114,11 +123,12 @@ class AgiScripts:
         async def deliver(answer: Answer) -> None:
             await self._tell_answer(agi, asked, answer)
 
-        await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, deliver)
+        spent_s = agi.unread_s + self._clock.steady() - began_at
+        await self._promises.ask(asked, _STORE_LIMIT_S - spent_s, deliver)
 
     async def choose(self, agi: AgiSession) -> None:
         """Ask the caller, then store the request and set the answer."""
-        asked = self._asked(agi.request)
+        asked = await self._asked(agi.request)
         status = await self._choices.ask(
             agi, asked, _pressed(agi.request), partial(self._tell_answer, agi)
         )
@@ -129,9 +139,11 @@ class AgiScripts:
             else OfferOutcome.REFUSED,
         )
 
-    def _asked(self, request: AgiRequest) -> CallbackRequest:
+    async def _asked(self, request: AgiRequest) -> CallbackRequest:
         queue = request.args[0] if request.args else ""
         joined_at = self._joined_at(request, queue)
+        if self._joined_elsewhere is not None:
+            joined_at = await self._ask_joined(request.uniqueid, queue)
         return CallbackRequest(
             source=KEY_PRESS,
             queue=queue,
@@ -144,6 +156,24 @@ class AgiScripts:
             uniqueid=request.uniqueid,
             linkedid=_linkedid(request),
         )
+
+    async def _ask_joined(self, uniqueid: str, queue: str) -> float | None:
+        """Return when a caller joined a queue, if the database tells it in time."""
+        assert self._joined_elsewhere is not None
+        asking = Deferred.fromCoroutine(
+            self._joined_elsewhere(uniqueid, folded(queue), _JOINED_LIMIT_S)
+        )
+        try:
+            return await asking.addTimeout(_JOINED_LIMIT_S, self._clock.timers)
+        except (StoreUnavailable, TimeoutError) as error:
+            self._log.warn(
+                "it is not known in time since when a caller waits in queue {queue}, so"
+                " the place is at the end of the line: {error}",
+                queue=queue,
+                error=error or f"no answer of the database for {_JOINED_LIMIT_S:g} s",
+                uniqueid=uniqueid,
+            )
+            return None
 
     async def _tell_answer(
         self, agi: AgiSession, request: CallbackRequest, answer: Answer
@@ -164,7 +194,12 @@ class AgiScripts:
         )
 
     async def position(self, agi: AgiSession) -> None:
-        """Set the position at which a caller who goes back in line belongs."""
+        """Set the position at which a caller who goes back in line belongs.
+
+        If another service holds the Asterisk, the dialplan asks the next address.
+        """
+        if self._joined_elsewhere is not None:
+            return
         args = agi.request.args
         joined_at = self._joined_at(agi.request, args[0]) if args else None
         if joined_at is None:
@@ -179,8 +214,10 @@ class AgiScripts:
 
         The client may have no open task in the queue, or one that waits for a chosen
         time, or withhold the number: then no place is set, and the caller joins at the
-        end.
+        end. If another service holds the Asterisk, the dialplan asks the next address.
         """
+        if self._joined_elsewhere is not None:
+            return
         queue = agi.request.args[0] if agi.request.args else ""
         task = await self._task_with_a_place(agi, queue)
         if task is None:
@@ -238,7 +275,12 @@ class AgiScripts:
         return task if self._queue_monitor.ready else None
 
     async def offer(self, agi: AgiSession) -> None:
-        """Set the prompts of the offer, if the caller is offered a callback."""
+        """Set the prompts of the offer, if the caller is offered a callback.
+
+        If another service holds the Asterisk, the dialplan asks the next address.
+        """
+        if self._joined_elsewhere is not None:
+            return
         request = agi.request
         withheld = is_withheld(request.callingpres)
         offer = await self._offers.begin(
@@ -262,7 +304,12 @@ class AgiScripts:
         )
 
     async def offered(self, agi: AgiSession) -> None:
-        """Note that a caller did not accept, and set the position to return to."""
+        """Note that a caller did not accept, and set the position to return to.
+
+        If another service holds the Asterisk, the dialplan asks the next address.
+        """
+        if self._joined_elsewhere is not None:
+            return
         args = agi.request.args
         timed_out = len(args) <= 4 or args[4] != _READ_OK
         self._offers.ended(

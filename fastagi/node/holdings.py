@@ -16,7 +16,14 @@ whose settings name the same one leave it where it is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Final, Protocol
 
 from attrs import evolve, frozen
@@ -24,6 +31,7 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from fastagi.domain.reason import Code, because
+from fastagi.domain.task import CallbackTask
 from fastagi.node.node import Node
 from fastagi.node.nodes import Nodes
 from fastagi.runtime.background import Background
@@ -33,6 +41,7 @@ from fastagi.store.errors import StoreUnavailable
 from fastagi.store.leases import Held, Lease
 from fastagi.store.store import TaskStore
 from fastagi.store.together import NO_EVENTS
+from fastagi.store.told import Key, What
 
 #: Interval of looks for Asterisks that are free, in seconds.
 LOOK_S: Final = 0.5
@@ -41,6 +50,8 @@ LOOK_S: Final = 0.5
 _LATER_S: Final = 1.0
 #: Least interval of notices to the others, in seconds.
 _TOGETHER_S: Final = 0.1
+#: Least interval of telling others what has changed on an Asterisk, in seconds.
+_TELL_S: Final = 0.05
 #: Interval of looks for due tasks, even if nothing has changed, in seconds. It is also
 #: that of looks whether two Asterisks have one systemname.
 _LOOK_AT_TASKS_S: Final = 5.0
@@ -168,6 +179,8 @@ class Holdings:
         self._tells_of_others = False
         #: The keys of clients in a call that are stored, by Asterisk.
         self._stored_calls: dict[str, frozenset[str]] = {}
+        #: What else is told of each.
+        self._told: dict[str, dict[Key, str]] = {}
         #: The last events of all tasks that were seen, and when tasks were last looked
         #: at, by the steady clock.
         self._last_events = NO_EVENTS
@@ -289,6 +302,7 @@ class Holdings:
         node = self._replace(name, lease).node
         node.call_tracker.client_is_busy.add(lambda _key, _why: self._calls.wake())
         node.call_tracker.client_is_free.add(self._calls.wake)
+        node.changed.add(self._calls.wake)
         self._nodes.watch(node)
         node.start()
         self._nodes.look_for_gone()
@@ -310,6 +324,7 @@ class Holdings:
         """Put a node that is not held in the place of one that is; return that one."""
         self._stored_calls.pop(name, None)
         self._wanted_since.pop(name, None)
+        self._told.pop(name, None)
         former = self._made[name]
         self._replace(name, None)
         return former
@@ -450,16 +465,16 @@ class Holdings:
         ]
         try:
             seen = await self._store.look_at_others(
-                list(self._held), running, self._clock.now(), self._last_events
+                list(self._held), running, self._last_events
             )
         except StoreUnavailable as error:
             self._log.debug("others can not be looked at: {error}", error=error)
             return
-        for task in seen.to_withdraw:
-            if task.cancel_requested:
-                self._nodes.withdraw_task(task.id, task.why)
-            else:
-                self._nodes.withdraw_unanswered(task.id, task.why)
+        self._nodes.unanswered_elsewhere = seen.unanswered
+        self._nodes.dialled_elsewhere = seen.dialled
+        self._look_at_tasks(seen.in_progress)
+        if self._nodes.agents_elsewhere.are(seen.agents):
+            self._nodes.agents_elsewhere_changed()
         begun, freed = (
             seen.busy - self._nodes.busy_elsewhere,
             self._nodes.busy_elsewhere - seen.busy,
@@ -478,6 +493,17 @@ class Holdings:
             finally:
                 self._tells_of_others = False
 
+    def _look_at_tasks(self, in_progress: Iterable[CallbackTask]) -> None:
+        """Apply what others have changed of tasks that are in progress here."""
+        now = self._clock.now()
+        for task in in_progress:
+            if task.cancel_requested:
+                self._nodes.withdraw_task(task.id, task.why)
+            elif task.waits_for_chosen_time(now):
+                self._nodes.withdraw_unanswered(task.id, task.why)
+            else:
+                self._nodes.task_changed_elsewhere(task)
+
     async def _store_calls(self) -> None:
         for name, lease in list(self._held.items()):
             made = self._made[name]
@@ -493,6 +519,31 @@ class Holdings:
                 await made.store.put_calls(busy - stored, stored - busy)
             if self._held.get(name) is lease:
                 self._stored_calls[name] = busy
+            self.wake_others()
+        for name, lease in list(self._held.items()):
+            await self._tell(name, lease)
+        # Each event wakes it: those of the next moment are told together.
+        await self._background.pause(_TELL_S)
+
+    async def _tell(self, name: str, lease: Lease) -> None:
+        """Tell the others of the agents and callers on an Asterisk."""
+        made = self._made[name]
+        if not made.node.has_learned_calls:
+            return
+        now = made.node.for_others()
+        told = self._told.get(name)
+        if now == told:
+            return
+        # If it fails, nobody knows what is stored.
+        self._told.pop(name, None)
+        if told is None:
+            await made.store.tell(now, None)
+        else:
+            changed = {key: now[key] for key in now if now[key] != told.get(key)}
+            await made.store.tell(changed, told.keys() - now.keys())
+        if self._held.get(name) is lease:
+            self._told[name] = now
+        if _agents(now) != _agents(told or {}):
             self.wake_others()
 
     @staticmethod
@@ -510,6 +561,12 @@ class Holdings:
 
 
 async def _end(made: Made) -> None:
+def _agents(told: Mapping[Key, str]) -> dict[Key, str]:
+    """Return what is told of agents."""
+    return {key: text for key, text in told.items() if key[0] is What.AGENTS}
+
+
+async def _leave(made: Made) -> None:
     made.node.scheduler.disable()
     await made.node.stop()
     await made.background.stop()

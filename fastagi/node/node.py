@@ -31,7 +31,7 @@ from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import WaitingTask
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
-from fastagi.node.call_tracker import CallTracker
+from fastagi.node.call_tracker import CallTracker, is_own
 from fastagi.node.catch_up import CatchUp
 from fastagi.node.choices import SESSION_S, CallerChoices
 from fastagi.node.dialer import Dialer
@@ -64,6 +64,7 @@ from fastagi.service.requests import Requests
 from fastagi.service.served import ServedClients
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.store.store import TaskAttempt, TaskStore
+from fastagi.store.told import Key, What, caller
 
 P = ParamSpec("P")
 
@@ -434,6 +435,9 @@ class Node:
             task_of=store.open_task,
             placeholder_of=self.dialer.placeholder_of,
             clock=clock,
+            # The lease is that of this service, one of several: another one holds the
+            # Asterisk, or none does.
+            joined_elsewhere=store.joined_at if owner.lease.held.instance else None,
         )
         self.trackers = Trackers(
             manager=self.manager,
@@ -760,6 +764,21 @@ class Node:
 
     def _dialplan_has_places(self) -> bool | None:
         return self.dialplan.has_places if self._dialplan_is_known else None
+
+    def for_others(self) -> dict[Key, str]:
+        """Return what other services on the database are told of this Asterisk."""
+        told: dict[Key, str] = {
+            (What.JOINED, caller(uniqueid, queue)): repr(joined_at)
+            for (
+                uniqueid,
+                queue,
+            ), joined_at in self.queue_monitor.queues.joined().items()
+            if not is_own(uniqueid)
+        }
+        if self._neighbours.are_several:
+            for name, agents in self.scheduler.agents_for_others().items():
+                told[What.AGENTS, name] = agents.as_text()
+        return told
 
     def rekey_attempts(self) -> None:
         """Renew the client keys of attempts in progress by the number plan in force."""

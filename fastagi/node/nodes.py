@@ -27,8 +27,11 @@ from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, WaitingTask
 from fastagi.domain.turns import Turn
 from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook
+from fastagi.node.dialer import RunningAttempt
+from fastagi.node.elsewhere import Agents, AgentsElsewhere
 from fastagi.node.gone_nodes import GoneNodes
 from fastagi.node.node import Node
+from fastagi.node.operators import interface_among
 from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.scheduler import Scheduler
 from fastagi.runtime.background import Background
@@ -103,7 +106,7 @@ class Nodes:
         #: When tasks in line were left to another Asterisk, by id and the steady clock.
         self._left: dict[int, float] = {}
         #: What the others looked at last, by the name of the node.
-        self._agents: dict[str, dict[str, object]] = {}
+        self._agents: dict[str, dict[str, Agents]] = {}
         #: Who holds the Asterisks that this process does not, in words.
         self.held_elsewhere: Mapping[str, str] = {}
         #: The keys of clients in a call on Asterisks that other services hold.
@@ -113,6 +116,14 @@ class Nodes:
         self.claim_name: ClaimName | None = None
         #: What it returned last, by the name of the node.
         self._namesakes: dict[str, str] = {}
+        #: Tasks in progress at other services for which no agent has answered yet, and
+        #: the keys of clients of the others.
+        self.unanswered_elsewhere: frozenset[int] = frozenset()
+        self.dialled_elsewhere: frozenset[str] = frozenset()
+        #: The agents on those Asterisks.
+        self.agents_elsewhere = AgentsElsewhere(
+            clock=clock, background=background, look_again=self._others_have_looked
+        )
 
     def add(self, node: Node) -> None:
         """Add a node; the first one is that of what concerns no single node."""
@@ -152,7 +163,7 @@ class Nodes:
 
     def is_dialled_elsewhere(self, node: Node, number_key: str) -> bool:
         """Whether a callback on another node dials a client now."""
-        return any(
+        return number_key in self.dialled_elsewhere or any(
             other.dialer.may_dial(number_key) for other in self.all if other is not node
         )
 
@@ -215,17 +226,27 @@ class Nodes:
             if other is not node:
                 other.scheduler.others_have_looked()
 
+    def _others_have_looked(self) -> None:
+        for node in self.all:
+            node.scheduler.others_have_looked()
+
+    def agents_elsewhere_changed(self) -> None:
+        """Look for tasks that are called from Asterisks of other services now."""
+        for node in self.all:
+            node.scheduler.wake()
+
     def look_first(
         self, scheduler: Scheduler, queues: frozenset[str]
     ) -> frozenset[str]:
         """Return the queues for which another node has a free agent, and is to look."""
-        return frozenset[str]().union(
+        here = frozenset[str]().union(
             *(
                 other.scheduler.last_turns(queues)
                 for other in self.all
                 if other.scheduler is not scheduler and other.scheduler.is_about_to_look
             )
         )
+        return here | self.agents_elsewhere.look_first(queues - here)
 
     def have_agent_for(self, scheduler: Scheduler, task: CallbackTask) -> bool:
         """Whether another node would begin a task at once, for a free agent.
@@ -234,10 +255,13 @@ class Nodes:
         """
         now = self._clock.steady()
         self._left = {i: at for i, at in self._left.items() if at + _STAYS_S > now}
-        if task.id in self._left or not any(
-            other.scheduler.has_agent_for(task)
-            for other in self._of_queue(task.queue)
-            if other.scheduler is not scheduler
+        if task.id in self._left or not (
+            any(
+                other.scheduler.has_agent_for(task)
+                for other in self._of_queue(task.queue)
+                if other.scheduler is not scheduler
+            )
+            or self.agents_elsewhere.have_agent_for(task)
         ):
             return False
         self._left[task.id] = now
@@ -291,7 +315,7 @@ class Nodes:
 
     def logged_in_elsewhere(self, scheduler: Scheduler, queue: str) -> frozenset[str]:
         """Return the agents of a queue who are logged in and not paused there."""
-        return frozenset[str]().union(
+        return self.agents_elsewhere.logged_in(queue).union(
             *(
                 other.scheduler.who_is_logged_in(queue)
                 for other in self._of_queue(queue)
@@ -603,11 +627,19 @@ class Nodes:
         return sorted(t for one in nodes for t in one.operators_line.live_turns(queue))
 
     def waits_in_line(self, task_id: int) -> bool:
-        """Return whether a task only waits in line in a queue of an Asterisk."""
-        return any(node.operators_line.waits_in_line(task_id) for node in self.all)
+        """Return whether a task only waits in line in a queue of an Asterisk.
+
+        Of a task that is in progress at another service it is known whether an agent
+        has answered; that service finds out whether it still waits.
+        """
+        return task_id in self.unanswered_elsewhere or any(
+            node.operators_line.waits_in_line(task_id) for node in self.all
+        )
 
     def task_moved(self, task: CallbackTask) -> None:
         """Let a task take its new place in line."""
+        if task.id in self.unanswered_elsewhere:
+            return
         nodes = self._of_queue(task.queue)
         here = [one for one in nodes if one.operators_line.waits_in_line(task.id)]
         for node in here or nodes:
@@ -627,9 +659,33 @@ class Nodes:
                 return node.operators_line.interface_of(queue, agent)
             except (NoSuchAgent, WrongState) as refusal:
                 refusals.append(refusal)
+        if elsewhere := self.agents_elsewhere.named(queue):
+            try:
+                return interface_among(elsewhere, agent, queue)
+            except (NoSuchAgent, WrongState) as refusal:
+                # It names agents; those of an Asterisk without agents do not.
+                refusals.insert(0, refusal)
         # A node that knows its agents says more than one without a link.
         refusals.sort(key=lambda one: not isinstance(one, NoSuchAgent))
         raise refusals[0]
+
+    def task_changed_elsewhere(self, task: CallbackTask) -> None:
+        """Apply to a task in progress here what another service has changed."""
+        for node in self.all:
+            for running in list(node.dialer.running.values()):
+                if running.task.id == task.id:
+                    self._apply(node, running, task)
+
+    @staticmethod
+    def _apply(node: Node, running: RunningAttempt, task: CallbackTask) -> None:
+        if running.task.assigned_to != task.assigned_to:
+            why = because(Code.ASSIGNMENT_CHANGED)
+            node.dialer.withdraw_unanswered(task.id, why)
+        elif running.is_in_line and (
+            (running.moved or running.task).moved_place != task.moved_place
+        ):
+            node.operators_line.task_moved(task)
+            node.scheduler.tasks_changed()
 
     async def expected_times(self) -> Mapping[int, datetime]:
         """Return when open tasks are expected to be called, by task id.

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from fastagi.config.sections import Settings
 from fastagi.domain.names import folded
@@ -17,6 +18,18 @@ from fastagi.service.commands import NoSuchAgent, WrongState, shown
 
 #: Maximum number of agents that an error message names.
 _MAX_NAMED = 20
+
+
+class Named(Protocol):
+    """An agent of a queue."""
+
+    @property
+    def interface(self) -> str:
+        """The interface, such as PJSIP/101."""
+
+    @property
+    def name(self) -> str:
+        """The name of the member; it may be empty."""
 
 
 class OperatorsLine:
@@ -78,34 +91,49 @@ class OperatorsLine:
                 " 'dialplan reload' in Asterisk, then reload this service"
             )
         members = self._queue_monitor.queues.members(target_key(settings))
-        found = [one for one in members if folded(one.interface) == folded(agent)]
-        if not found:
-            named = agent.casefold()
-            found = [one for one in members if one.name.casefold() == named]
-        if not found:
-            # 101 for PJSIP/101, if there is only one.
-            named = folded(f"/{agent}")
-            found = [one for one in members if folded(one.interface).endswith(named)]
-        if not found:
-            known = [
-                f"{one.name} ({one.interface})"
-                if one.name and one.name != one.interface
-                else one.interface
-                for one in members[:_MAX_NAMED]
-            ]
-            raise NoSuchAgent(
-                f"queue {settings.target_queue} has no agent {shown(agent)} (there are:"
-                f" {', '.join(known) or 'none'})"
-            )
-        if len(found) > 1:
-            raise NoSuchAgent(
-                f"several agents have the name {shown(agent)}: give one of"
-                f" {', '.join(one.interface for one in found)}"
-            )
-        interface = found[0].interface
-        if not can_be_asked_alone(interface):
-            raise WrongState(
-                f"{shown(interface)} can not be passed to the dialplan, so it can not"
-                " be rung alone"
-            )
-        return interface
+        return interface_among(members, agent, settings.target_queue)
+
+
+def interface_among(members: Sequence[Named], agent: str, queue: str) -> str:
+    """Return the interface of an agent, from it or from the name of the member.
+
+    Args:
+        members: the agents of the queue.
+        agent: who is meant.
+        queue: the name of the queue in Asterisk.
+
+    Raises:
+        NoSuchAgent: there is none, or several have this name.
+        WrongState: the agent can not be rung alone.
+    """
+    found = [one for one in members if folded(one.interface) == folded(agent)]
+    if not found:
+        named = agent.casefold()
+        found = [one for one in members if one.name.casefold() == named]
+    if not found:
+        # 101 for PJSIP/101, if there is only one.
+        named = folded(f"/{agent}")
+        found = [one for one in members if folded(one.interface).endswith(named)]
+    if not found:
+        known = [
+            f"{one.name} ({one.interface})"
+            if one.name and one.name != one.interface
+            else one.interface
+            for one in members[:_MAX_NAMED]
+        ]
+        raise NoSuchAgent(
+            f"queue {queue} has no agent {shown(agent)} (there are:"
+            f" {', '.join(known) or 'none'})"
+        )
+    if len(found) > 1:
+        raise NoSuchAgent(
+            f"several agents have the name {shown(agent)}: give one of"
+            f" {', '.join(one.interface for one in found)}"
+        )
+    interface = found[0].interface
+    if not can_be_asked_alone(interface):
+        raise WrongState(
+            f"{shown(interface)} can not be passed to the dialplan, so it can not"
+            " be rung alone"
+        )
+    return interface

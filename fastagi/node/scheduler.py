@@ -37,6 +37,7 @@ from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import ANY_TURN, Turn, turn_of
 from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook, until
 from fastagi.node.dialer import Dialer, RunningAttempt
+from fastagi.node.elsewhere import Agents, NamedAgent
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.targets import Target, target_key
@@ -335,16 +336,25 @@ class Scheduler:
                 found[queue.name] = last
         return found
 
-    def agents_for_others(self) -> dict[str, object]:
+    def agents_for_others(self) -> dict[str, Agents]:
         """Return what others look at when they leave tasks here, by queue."""
         queues, now = self._settings().queues, self._clock.epoch_s()
         last = self.last_turns(queues)
-        found: dict[str, object] = {}
+        found: dict[str, Agents] = {}
         for target in self._targets() if self._why_no_calls() is None else ():
-            free = self._free(target.key, target.wrapuptime_s, now)
-            logged_in = self._queue_monitor.queues.who_is_logged_in(target.key)
+            live = self._queue_monitor.queues
+            agents = Agents(
+                last=None,
+                free=self._free(target.key, target.wrapuptime_s, now),
+                logged_in=live.who_is_logged_in(target.key),
+                named=tuple(
+                    NamedAgent(one.interface, one.name)
+                    for one in live.members(target.key)
+                    if self._dialplan_has_only()
+                ),
+            )
             for name in target.queues:
-                found[name] = last.get(name), free, logged_in
+                found[name] = evolve(agents, last=last.get(name))
         return found
 
     def _is_passed_over(self, task: CallbackTask, target: Target, now: float) -> bool:

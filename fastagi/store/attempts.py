@@ -42,7 +42,15 @@ from fastagi.domain.retry import Decision, RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.domain.turns import Turn
 from fastagi.domain.why_not_yet import Held, obstacle
-from fastagi.store import guards, later, limits, places, preferred_agents, schema
+from fastagi.store import (
+    guards,
+    later,
+    leases,
+    limits,
+    places,
+    preferred_agents,
+    schema,
+)
 from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
 from fastagi.store.later import LaterRequest
@@ -67,6 +75,7 @@ from fastagi.store.schema import LaterState
 _task: Final = schema.task
 _attempt: Final = schema.attempt
 _event: Final = schema.task_event
+_lease: Final = schema.lease
 _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_ATTEMPT: Final = insert(_attempt)
 #: True for the tasks that come before all others.
@@ -131,6 +140,20 @@ _FAR_FUTURE_S: Final = 1e12
 #: all attempts.
 _OPEN: Final = select(_attempt).where(
     text(schema.UNDER_WAY), _attempt.c.node == bindparam("node")
+)
+#: Asterisks with attempts in progress that no service holds; one that is the only
+#: service has no leases on Asterisks.
+_NODES_OF_NOBODY: Final = (
+    select(_attempt.c.node)
+    .where(
+        text(schema.UNDER_WAY),
+        ~exists().where(
+            _lease.c.name == sa.literal(leases.name_of_node("")) + _attempt.c.node,
+            _lease.c.token != "",
+            _lease.c.valid_until > bindparam("now"),
+        ),
+    )
+    .distinct()
 )
 #: Dispositions of the attempts of a task that count, the latest first.
 _DISPOSITIONS: Final = (
@@ -697,6 +720,11 @@ def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
         for row in sorted(rows, key=lambda row: int(row.id))
         for task in [found(conn, row.task_id)]
     ]
+
+
+def nodes_of_nobody(conn: sa.Connection) -> frozenset[str]:
+    """Return the Asterisks with attempts in progress that no other service holds."""
+    return frozenset(conn.scalars(_NODES_OF_NOBODY, {"now": leases.now(conn)}))
 
 
 def next_due(

@@ -496,6 +496,16 @@ in_call = Table(
     Column("number_key", Text, primary_key=True),
 )
 
+#: What the holder of each Asterisk tells the other services on the database.
+told = Table(
+    "told",
+    metadata,
+    Column("node", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("about", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 #: The process that runs the service on this database, or the processes, and who holds
 #: each Asterisk.
 lease = Table(

@@ -64,6 +64,7 @@ from fastagi.store import (
     statements,
     tallies,
     together,
+    told,
 )
 from fastagi.store.changes import Change
 from fastagi.store.engine import Alone, Database
@@ -253,7 +254,6 @@ class TaskStore:
         self,
         own: Collection[str],
         calling: Collection[int],
-        now: datetime,
         known: together.LastEvents = together.NO_EVENTS,
     ) -> together.Look:
         """Look at what other services on the database have done.
@@ -261,16 +261,40 @@ class TaskStore:
         Args:
             own: the Asterisks that this one holds.
             calling: the ids of tasks in progress there.
-            now: the current time.
             known: the last events that this one has seen.
         """
         return await self._database.run(
-            "look at others",
-            together.look,
-            tuple(own),
-            tuple(calling),
-            now.timestamp(),
-            known,
+            "look at others", together.look, tuple(own), tuple(calling), known
+        )
+
+    async def tell(
+        self, changed: Mapping[told.Key, str], removed: Collection[told.Key] | None
+    ) -> None:
+        """Tell other services of this Asterisk; see :func:`told.put`.
+
+        Raises:
+            LeaseLost: another process holds the Asterisk.
+        """
+        assert self._lease is not None
+        await self._database.run(
+            "tell", told.put, self._lease.held, dict(changed), removed
+        )
+
+    async def joined_at(
+        self, uniqueid: str, queue: str, within_s: float
+    ) -> float | None:
+        """Return when a caller on this Asterisk joined a queue, as its holder tells.
+
+        Raises:
+            OutOfTime: ``within_s`` had passed before it was read.
+        """
+        return await self._database.run(
+            "joined at",
+            told.joined_at,
+            self._node,
+            uniqueid,
+            queue,
+            within_s=within_s,
         )
 
     async def put_calls(
@@ -574,7 +598,7 @@ class TaskStore:
 
         If there are not several services, these are all nodes with such attempts.
         """
-        return await self._database.run("nodes", together.nodes_of_nobody)
+        return await self._database.run("nodes", attempts.nodes_of_nobody)
 
     async def next_due(
         self,

@@ -8,7 +8,7 @@ them from the Asterisk of another service.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import sqlalchemy as sa
@@ -20,13 +20,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
     text,
 )
 
 from fastagi.domain.task import CallbackTask, Status
-from fastagi.store import schema, writers
+from fastagi.store import schema, told, writers
 from fastagi.store.leases import Held, assert_held, name_of_node, now
 from fastagi.store.rows import task_of
 
@@ -48,11 +47,20 @@ _BUSY: Final = (
     .distinct()
 )
 _LAST_EVENT: Final = select(func.coalesce(func.max(_event.c.id), 0))
-#: Tasks in progress that are not to be called any more, or not now.
-_TO_WITHDRAW: Final = select(_task).where(
+_IN_PROGRESS: Final = select(_task).where(
     _task.c.id.in_(bindparam("ids", expanding=True)),
     _task.c.status == Status.CALLING.value,
-    or_(_task.c.cancel_requested, _task.c.chosen_at > bindparam("now")),
+)
+#: The attempts in progress on other Asterisks.
+_ELSEWHERE: Final = (
+    select(
+        _attempt.c.task_id, _task.c.number_key, _attempt.c.member, _attempt.c.dialled_at
+    )
+    .join(_task, _task.c.id == _attempt.c.task_id)
+    .where(
+        text(f"attempt.{schema.UNDER_WAY}"),
+        _attempt.c.node.not_in(bindparam("own", expanding=True)),
+    )
 )
 #: Calls on Asterisks that nobody holds.
 _FORGET: Final = delete(_in_call).where(
@@ -60,20 +68,6 @@ _FORGET: Final = delete(_in_call).where(
         _lease.c.name == literal(name_of_node("")) + _in_call.c.node,
         _lease.c.valid_until > bindparam("since"),
     )
-)
-#: Asterisks with attempts in progress that no service holds; one that is the only
-#: service has no leases on Asterisks.
-_NODES_OF_NOBODY: Final = (
-    select(_attempt.c.node)
-    .where(
-        text(schema.UNDER_WAY),
-        ~exists().where(
-            _lease.c.name == literal(name_of_node("")) + _attempt.c.node,
-            _lease.c.token != "",
-            _lease.c.valid_until > bindparam("now"),
-        ),
-    )
-    .distinct()
 )
 _WIPE: Final = delete(_in_call).where(_in_call.c.node == bindparam("of_node"))
 _REMOVE: Final = _WIPE.where(
@@ -105,15 +99,20 @@ class Look:
     last_events: LastEvents
     #: The keys of clients in a call on Asterisks that other services hold.
     busy: frozenset[str]
-    #: Tasks in progress here whose attempts are to be withdrawn.
-    to_withdraw: tuple[CallbackTask, ...]
+    #: Tasks in progress here, which others may have changed.
+    in_progress: tuple[CallbackTask, ...]
+    #: Tasks in progress elsewhere for which no agent has answered yet.
+    unanswered: frozenset[int]
+    #: The keys of the clients of the others, who are about to be dialled, or talk.
+    dialled: frozenset[str]
+    #: What is told of the agents of each queue on Asterisks of other services.
+    agents: Mapping[str, tuple[str, ...]]
 
 
 def look(
     conn: sa.Connection,
     own: Collection[str],
     calling: Collection[int],
-    at: float,
     known: LastEvents = NO_EVENTS,
 ) -> Look:
     """Look at what others have done.
@@ -122,15 +121,22 @@ def look(
         conn: in a transaction.
         own: the Asterisks that this service holds.
         calling: the ids of tasks in progress there.
-        at: the present time of this machine, in epoch seconds.
         known: the last events of the look before.
     """
-    wanted = {"ids": list(calling), "now": at}
-    rows = conn.execute(_TO_WITHDRAW, wanted) if calling else ()
+    rows = conn.execute(_IN_PROGRESS, {"ids": list(calling)}) if calling else ()
+    elsewhere = conn.execute(_ELSEWHERE, {"own": list(own)}).all()
+    is_answered = {
+        row.task_id: bool(row.member) or row.dialled_at is not None for row in elsewhere
+    }
     return Look(
         last_events=_last_events(conn, known),
         busy=busy_elsewhere(conn, own),
-        to_withdraw=tuple(task_of(row) for row in rows),
+        in_progress=tuple(task_of(row) for row in rows),
+        unanswered=frozenset(i for i, answered in is_answered.items() if not answered),
+        dialled=frozenset(
+            row.number_key for row in elsewhere if is_answered[row.task_id]
+        ),
+        agents=told.agents(conn, own),
     )
 
 
@@ -145,11 +151,6 @@ def busy_elsewhere(conn: sa.Connection, own: Collection[str]) -> frozenset[str]:
     """Return the keys of clients in a call on other Asterisks than these."""
     since = now(conn) - _CALLS_COUNT_S
     return frozenset(conn.scalars(_BUSY, {"own": list(own), "since": since}))
-
-
-def nodes_of_nobody(conn: sa.Connection) -> frozenset[str]:
-    """Return the Asterisks with attempts in progress that no other service holds."""
-    return frozenset(conn.scalars(_NODES_OF_NOBODY, {"now": now(conn)}))
 
 
 def forget_calls_of_nobody(conn: sa.Connection) -> None:

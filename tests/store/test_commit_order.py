@@ -208,7 +208,7 @@ def test_others_are_told_of_an_event_that_is_committed_later(
     store: TaskStore, other: OpenTransaction
 ) -> None:
     def look(known: LastEvents) -> LastEvents:
-        return done(store.look_at_others((), (), NOW, known)).last_events
+        return done(store.look_at_others((), (), known)).last_events
 
     nothing = look(together.NO_EVENTS)
     ask(other.store(), "1")

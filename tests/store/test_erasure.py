@@ -56,6 +56,7 @@ CLEAN = {
     *("lease.system_name", "lease.wanted_by", "instance.name", "instance.version"),
     # A number that the settings name is there until they do not name it any more.
     *("instance.settings", "instance.digest"),
+    *("told.node", "told.what", "told.about", "told.value"),
 }
 #: The list of blocked numbers is kept, because it says whom not to call.
 LISTED = {"blocked.number_key", "blocked.number", "blocked.reason"}

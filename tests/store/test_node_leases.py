@@ -9,13 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.domain.reason import said
-from fastagi.store import leases, node_leases
+from fastagi.store import leases, node_leases, told
 from fastagi.store.engine import Database
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
 from fastagi.store.node_leases import NodeLeases
 from fastagi.store.processes import Process
 from fastagi.store.store import TaskStore
+from fastagi.store.told import What
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 
 A = Process("pbx1", "boot", 1, "pid:[1]", "1")
@@ -212,12 +213,12 @@ def test_clients_in_a_call_elsewhere_are_not_called_until_it_ends(
     done(there.put_calls({task.number_key, "2"}, None))
 
     assert done(here.begin_attempts({"support"}, ["a"], NOW)).begun == []
-    seen = done(here.look_at_others({"x"}, (), NOW))
+    seen = done(here.look_at_others({"x"}, ()))
     assert seen.busy == {task.number_key, "2"}
-    assert done(there.look_at_others({"y"}, (), NOW)).busy == frozenset()
+    assert done(there.look_at_others({"y"}, ())).busy == frozenset()
 
     done(there.put_calls({"3"}, {task.number_key}))
-    assert done(here.look_at_others({"x"}, (), NOW)).busy == {"2", "3"}
+    assert done(here.look_at_others({"x"}, ())).busy == {"2", "3"}
     assert len(done(here.begin_attempts({"support"}, ["a"], NOW)).begun) == 1
 
 
@@ -228,17 +229,17 @@ def test_calls_of_an_asterisk_that_nobody_holds_count_for_five_minutes(
     here, there = store_of(database, a), store_of(database, b, "y")
     done(there.put_calls({"1"}, None))
     set_valid(database, "node:y", -299)
-    assert done(here.look_at_others({"x"}, (), NOW)).busy == {"1"}
+    assert done(here.look_at_others({"x"}, ())).busy == {"1"}
 
     set_valid(database, "node:y", -301)
-    assert done(here.look_at_others({"x"}, (), NOW)).busy == frozenset()
+    assert done(here.look_at_others({"x"}, ())).busy == frozenset()
 
     # The next holder stores its own.
     successor = store_of(database, a, "y")
     with pytest.raises(LeaseLost):
         done(there.put_calls({"5"}, ()))
     done(successor.put_calls({"4"}, None))
-    assert done(here.look_at_others({"x"}, (), NOW)).busy == {"4"}
+    assert done(here.look_at_others({"x"}, ())).busy == {"4"}
 
 
 def test_cancelled_task_is_seen_by_the_service_that_calls_it(
@@ -247,9 +248,84 @@ def test_cancelled_task_is_seen_by_the_service_that_calls_it(
     store = store_of(database, instance(database, A, "a"))
     task = done(store.add(new_task(), NOW)).task
     done(store.begin_attempts({"support"}, ["a"], NOW))
-    assert done(store.look_at_others({"x"}, [task.id], NOW)).to_withdraw == ()
+    (known,) = done(store.look_at_others({"x"}, [task.id])).in_progress
+    assert not known.cancel_requested
 
     cancelled = done(TaskStore(database).cancel(task.id, said("no"), NOW))
 
-    seen = done(store.look_at_others({"x"}, [task.id], NOW))
-    assert seen.to_withdraw == (cancelled,)
+    seen = done(store.look_at_others({"x"}, [task.id]))
+    assert seen.in_progress == (cancelled,)
+    done(store.close_attempt("a", verdict("BUSY"), RULES, NOW))
+    assert done(store.look_at_others({"x"}, [task.id])).in_progress == ()
+
+
+def test_others_see_how_far_a_callback_is(database: Database) -> None:
+    store = store_of(database, instance(database, A, "a"))
+    other = store_of(database, instance(database, B, "b"), "y")
+    task = done(store.add(new_task(), NOW)).task
+    done(store.begin_attempts({"support"}, ["a"], NOW))
+    seen = done(other.look_at_others({"y"}, ()))
+    assert (seen.unanswered, seen.dialled) == ({task.id}, frozenset())
+    assert done(store.look_at_others({"x"}, ())).unanswered == frozenset()
+
+    done(store.progress("a", said("answered"), NOW, member="PJSIP/alice"))
+
+    seen = done(other.look_at_others({"y"}, ()))
+    assert (seen.unanswered, seen.dialled) == (frozenset(), {task.number_key})
+    done(store.close_attempt("a", verdict("BUSY"), RULES, NOW))
+    assert done(other.look_at_others({"y"}, ())).dialled == frozenset()
+
+
+def test_attempts_of_an_asterisk_that_somebody_holds_are_not_of_nobody(
+    database: Database,
+) -> None:
+    a = instance(database, A, "a")
+    store = store_of(database, a)
+    done(store.add(new_task(), NOW))
+    done(store.begin_attempts({"support"}, ["a"], NOW))
+    assert done(store.nodes_of_nobody()) == frozenset()
+    set_valid(database, "node:x", -0.01)
+    assert done(store.nodes_of_nobody()) == {"x"}
+    done(store.renew_lease())
+    assert done(store.nodes_of_nobody()) == frozenset()
+    held = take(database, a, "x").taken["x"]
+    done(store.release_lease(held))
+    assert done(store.nodes_of_nobody()) == {"x"}
+
+
+# -- what is told ------------------------------------------------------------------
+
+
+def test_agents_are_told_as_long_as_the_lease_lasts(database: Database) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    store, other = store_of(database, a), store_of(database, b, "y")
+    sales, support = (What.AGENTS, "sales"), (What.AGENTS, "support")
+    done(store.tell({sales: "1", support: "2"}, None))
+    done(other.tell({support: "3"}, None))
+    agents = done(other.look_at_others({"y"}, ())).agents
+    assert agents == {"sales": ("1",), "support": ("2",)}
+    assert done(store.look_at_others((), ())).agents["support"] == ("2", "3")
+
+    done(store.tell({support: "4"}, {sales}))
+    assert done(other.look_at_others({"y"}, ())).agents == {"support": ("4",)}
+
+    set_valid(database, "node:x", -0.01)
+    assert done(other.look_at_others({"y"}, ())).agents == {}
+    successor = store_of(database, b)
+    with pytest.raises(LeaseLost):
+        done(store.tell({support: "5"}, ()))
+    done(successor.tell({}, None))
+    assert done(other.look_at_others({"y"}, ())).agents == {}
+
+
+def test_time_at_which_a_caller_joined_is_told(database: Database) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    there = TaskStore(database, lease=lease_of(b), node="x")
+    store = store_of(database, a)
+    joined = (What.JOINED, told.caller("1.5", "support"))
+    assert done(there.joined_at("1.5", "support", 1.0)) is None
+    done(store.tell({joined: repr(1_800_000_000.123456)}, None))
+    assert done(there.joined_at("1.5", "support", 1.0)) == 1_800_000_000.123456
+    assert done(there.joined_at("1.5", "sales", 1.0)) is None
+    other = TaskStore(database, lease=lease_of(b), node="y")
+    assert done(other.joined_at("1.5", "support", 1.0)) is None

@@ -130,7 +130,7 @@ class PreferredAgentTests(TwoNodes):
                 self.again()
 
 
-class TrunkBetweenNodesTests(TwoNodes):
+class TrunkBetweenNodes(TwoNodes):
     """Clients are dialled from default through berlin, which has the provider."""
 
     def setUp(self) -> None:
@@ -183,6 +183,8 @@ class TrunkBetweenNodesTests(TwoNodes):
                 cause = (("Cause", "16"), ("Cause-txt", "Normal Clearing"))
                 self.berlin.tell("Hangup", "call", *channels.pop(0), *cause)
 
+
+class TrunkBetweenNodesTests(TrunkBetweenNodes):
     def test_callback_through_the_other_asterisk_is_not_a_call_by_hand(self) -> None:
         self.client.always(Answers(after_s=8, hangs_up_after_s=20))
         self.begin_both()
