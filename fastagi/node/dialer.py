@@ -654,6 +654,10 @@ class Dialer:
         self._given_up.append(begun.attempt)
         self._close(running)
 
+    def were_given_up(self, attempts: Iterable[Attempt]) -> None:
+        """Note attempts whose calls exist, but which another process gave up."""
+        self._given_up.extend(attempts)
+
     def end_given_up(self, channels: Mapping[str, CoreShowChannel]) -> None:
         """Hang up the calls that were given up and exist all the same.
 

@@ -21,7 +21,8 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import CoreShowChannel, DBGetResponse
 from fastagi.ami.session import AmiSession
 from fastagi.config.sections import Settings
-from fastagi.domain.attempt import Progress
+from fastagi.domain.attempt import Progress, attempt_of
+from fastagi.node.call_tracker import is_own
 from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.dialplan_report import Outcome
 from fastagi.node.until_known import until_known
@@ -60,6 +61,9 @@ class Reconciler:
         self._settings = settings
         #: Asks Asterisk for all channels, and passes them to every tracker.
         self._list_channels = list_channels
+        #: The channel ids of calls of this service that were in the last list and are
+        #: of no attempt that is followed.
+        self._strangers: frozenset[str] = frozenset()
 
     async def open_attempts(self) -> list[TaskAttempt]:
         """Return the attempts whose end is not stored.
@@ -83,6 +87,8 @@ class Reconciler:
         """
         channels = {channel.uniqueid: channel for channel in listed}
         self._dialer.end_given_up(channels)
+        own = {attempt_of(uniqueid) for uniqueid in channels if is_own(uniqueid)}
+        self._strangers = frozenset(own - self._dialer.running.keys())
         absent = set()
         for channel_id, running in self._dialer.running.items():
             caller_half = channels.get(running.attempt.caller_channel_id)
@@ -142,6 +148,7 @@ class Reconciler:
             # The list is used for one try only, as it becomes outdated.
             listed, absent = absent, None
             await self._settle(await self._missing(listed))
+            await self._end_given_up()
 
         return await until_known(
             settle,
@@ -150,6 +157,21 @@ class Reconciler:
             link=link,
             background=self._background,
         )
+
+    async def _end_given_up(self) -> None:
+        """End calls whose attempts were given up by a process that has ended since.
+
+        Otherwise an agent might be rung for such a call hours later, and its client.
+        """
+        strangers = self._strangers - self._dialer.running.keys()
+        if not strangers:
+            return
+        given_up = await self._store.given_up(sorted(strangers))
+        if given_up:
+            self._dialer.were_given_up(given_up)
+            # Only a list that is made after they were read tells who talks.
+            listed = await self._list_channels()
+            self._dialer.end_given_up({one.uniqueid: one for one in listed})
 
     async def _missing(self, absent: frozenset[str] | None) -> list[TaskAttempt]:
         """Return the open attempts that have no channel; follow the others."""

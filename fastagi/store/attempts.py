@@ -155,6 +155,14 @@ _NODES_OF_NOBODY: Final = (
     )
     .distinct()
 )
+#: Attempts that have ended as if their Asterisk had, or before their clients were
+#: dialled.
+_GIVEN_UP: Final = select(_attempt).where(
+    _attempt.c.channel_id.in_(bindparam("channel_ids", expanding=True)),
+    _attempt.c.disposition.in_(
+        [Disposition.WITHDRAWN.value, Disposition.UNKNOWN.value]
+    ),
+)
 #: Dispositions of the attempts of a task that count, the latest first.
 _DISPOSITIONS: Final = (
     select(_attempt.c.disposition)
@@ -720,6 +728,12 @@ def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
         for row in sorted(rows, key=lambda row: int(row.id))
         for task in [found(conn, row.task_id)]
     ]
+
+
+def given_up(conn: sa.Connection, channel_ids: Sequence[str]) -> list[Attempt]:
+    """Return those of some attempts that have ended though their calls may exist."""
+    rows = conn.execute(_GIVEN_UP, {"channel_ids": list(channel_ids)})
+    return [attempt_of(row) for row in rows]
 
 
 def nodes_of_nobody(conn: sa.Connection) -> frozenset[str]:

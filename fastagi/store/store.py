@@ -593,6 +593,15 @@ class TaskStore:
         """Return the attempts on any node that have not ended, the oldest first."""
         return await self._database.run("open attempts", attempts.open_attempts, node)
 
+    async def given_up(self, channel_ids: Collection[str]) -> list[Attempt]:
+        """Return those of some attempts that have ended though their calls may exist.
+
+        They were given up, or withdrawn.
+        """
+        return await self._database.run(
+            "given up", attempts.given_up, tuple(channel_ids)
+        )
+
     async def nodes_of_nobody(self) -> frozenset[str]:
         """Return the nodes with attempts that have not ended, and that nobody holds.
 

@@ -99,6 +99,38 @@ class GoneNodesTests(TwoNodes):
         (live_call,) = self.alice.rung
         self.assertEqual(live_call.number, "0301112233")
 
+    def test_call_that_a_killed_process_gave_up_is_ended_too(self) -> None:
+        self.task_in_line_here()
+        self.asterisk.freeze()
+        self.world.run(400)
+        self.assert_status("completed")
+        self.stop_at_once()
+        self.begin_both()
+        self.world.run(20)
+        self.asterisk.thaw()
+        # Alice is free by now.
+        self.world.run(600)
+        self.assertFalse(self.client.rung)
+        self.assertEqual(len(self.alice.rung), 1)
+
+    def test_talk_that_a_killed_process_gave_up_continues(self) -> None:
+        self.berlin_support.remove(BOB)
+        self.client.always(Answers(after_s=3, hangs_up_after_s=500))
+        self.begin_both()
+        self.add()
+        self.world.run(20)
+        self.asterisk.freeze()
+        self.world.run(350)
+        (attempt, *_) = self.world.attempts()
+        self.assertIs(attempt.disposition, Disposition.UNKNOWN)
+        self.stop_at_once()
+        self.begin_both()
+        self.world.run(5)
+        self.asterisk.thaw()
+        self.world.run(30)
+        (ring,) = self.client.rung
+        self.assertIsNone(ring.ended_at)
+
     # -- an Asterisk that is not in the settings any more ------------------------
 
     def call_from_berlin_and_take_it_out(self) -> None:
