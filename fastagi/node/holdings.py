@@ -473,6 +473,9 @@ class Holdings:
         self._nodes.unanswered_elsewhere = seen.unanswered
         self._nodes.dialled_elsewhere = seen.dialled
         self._look_at_tasks(seen.in_progress)
+        for task in seen.moved:
+            # The last in line may have to make way; tasks are looked at below.
+            self._nodes.task_moved(task)
         if self._nodes.agents_elsewhere.are(seen.agents):
             self._nodes.agents_elsewhere_changed()
         begun, freed = (

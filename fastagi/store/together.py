@@ -8,8 +8,8 @@ them from the Asterisk of another service.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from fastagi.domain.task import CallbackTask, Status
+from fastagi.domain.task import CallbackTask, Move, Status
 from fastagi.store import schema, told, writers
 from fastagi.store.leases import Held, assert_held, name_of_node, now
 from fastagi.store.rows import task_of
@@ -50,6 +50,15 @@ _LAST_EVENT: Final = select(func.coalesce(func.max(_event.c.id), 0))
 _IN_PROGRESS: Final = select(_task).where(
     _task.c.id.in_(bindparam("ids", expanding=True)),
     _task.c.status == Status.CALLING.value,
+)
+#: Tasks that wait, and that an operator moved since an event.
+_MOVED: Final = select(_task).where(
+    _task.c.id.in_(
+        select(_event.c.task_id).where(
+            _event.c.id > bindparam("after"), _event.c.move == Move.MOVE.value
+        )
+    ),
+    _task.c.status == Status.PENDING.value,
 )
 #: The attempts in progress on other Asterisks.
 _ELSEWHERE: Final = (
@@ -101,6 +110,8 @@ class Look:
     busy: frozenset[str]
     #: Tasks in progress here, which others may have changed.
     in_progress: tuple[CallbackTask, ...]
+    #: Tasks that wait, and were moved since the last look.
+    moved: tuple[CallbackTask, ...]
     #: Tasks in progress elsewhere for which no agent has answered yet.
     unanswered: frozenset[int]
     #: The keys of the clients of the others, who are about to be dialled, or talk.
@@ -123,15 +134,20 @@ def look(
         calling: the ids of tasks in progress there.
         known: the last events of the look before.
     """
+    last_events = _last_events(conn, known)
+    moved: Iterable[sa.Row[Any]] = ()
+    if known not in (NO_EVENTS, last_events):
+        moved = conn.execute(_MOVED, {"after": known.settled})
     rows = conn.execute(_IN_PROGRESS, {"ids": list(calling)}) if calling else ()
     elsewhere = conn.execute(_ELSEWHERE, {"own": list(own)}).all()
     is_answered = {
         row.task_id: bool(row.member) or row.dialled_at is not None for row in elsewhere
     }
     return Look(
-        last_events=_last_events(conn, known),
+        last_events=last_events,
         busy=busy_elsewhere(conn, own),
         in_progress=tuple(task_of(row) for row in rows),
+        moved=tuple(task_of(row) for row in moved),
         unanswered=frozenset(i for i, answered in is_answered.items() if not answered),
         dialled=frozenset(
             row.number_key for row in elsewhere if is_answered[row.task_id]

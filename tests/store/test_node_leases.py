@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.domain.reason import said
-from fastagi.store import leases, node_leases, told
+from fastagi.domain.task import CallbackTask
+from fastagi.store import leases, node_leases, places, told
 from fastagi.store.engine import Database
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
@@ -274,6 +275,25 @@ def test_others_see_how_far_a_callback_is(database: Database) -> None:
     assert (seen.unanswered, seen.dialled) == (frozenset(), {task.number_key})
     done(store.close_attempt("a", verdict("BUSY"), RULES, NOW))
     assert done(other.look_at_others({"y"}, ())).dialled == frozenset()
+
+
+def test_waiting_task_that_was_moved_is_seen_once(database: Database) -> None:
+    store = store_of(database, instance(database, A, "a"))
+    task = done(store.add(new_task(), NOW)).task
+    seen = done(store.look_at_others({"x"}, ()))
+    assert seen.moved == ()
+
+    def move(conn: sa.Connection) -> CallbackTask:
+        queues = ["support"]
+        why = said("moved")
+        return places.move_to_front(conn, task.id, why, NOW, queues, None, False)
+
+    (moved,) = done(store.carry_out([move]))
+    again = done(store.look_at_others({"x"}, (), seen.last_events))
+    assert again.moved == (moved,)
+    assert done(store.look_at_others({"x"}, (), again.last_events)).moved == ()
+    done(store.begin_attempts({"support"}, ["a"], NOW))
+    assert done(store.look_at_others({"x"}, (), seen.last_events)).moved == ()
 
 
 def test_attempts_of_an_asterisk_that_somebody_holds_are_not_of_nobody(
