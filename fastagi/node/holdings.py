@@ -16,6 +16,7 @@ whose settings name the same one leave it where it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import (
     Awaitable,
     Callable,
@@ -48,6 +49,13 @@ LOOK_S: Final = 0.5
 #: How much longer than its lease lasts an Asterisk must have been free before an
 #: instance takes it that does not prefer it, in seconds.
 _LATER_S: Final = 1.0
+#: How long the database must have answered regularly before the lease of another
+#: service counts as run out, in seconds: that one could not renew it either. And the
+#: longest interval of regular answers.
+_ANSWERS_S: Final = 4.0
+_REGULAR_S: Final = 3.0
+#: Longer than any lease has run out that was not given back, in seconds.
+_NEVER_S: Final = 1e9
 #: Least interval of notices to the others, in seconds.
 _TOGETHER_S: Final = 0.1
 #: Least interval of telling others what has changed on an Asterisk, in seconds.
@@ -200,6 +208,10 @@ class Holdings:
         self._leaving: set[str] = set()
         #: When it was looked last whether names are taken, by the steady clock.
         self._looked_at_names = 0.0
+        #: Since when the database has answered regularly, and its last answer, by the
+        #: clock of the lease.
+        self._answers_since = -math.inf
+        self._answered_at = math.inf
 
     def make(self) -> None:
         """Make a node for each Asterisk; none is held yet."""
@@ -262,15 +274,15 @@ class Holdings:
         return LOOK_S
 
     async def _look(self) -> None:
+        asked_at = self._lease.seconds()
         wanted = {
-            name: 0.0 if name in self._preferred else _LATER_S
+            name: self._waits_for(name, asked_at)
             for name in self._names
             if name not in self._held and name not in self._leaving
         }
         self._note_whether_well(is_well=self._lease.is_sure)
         if not wanted or self._is_stopping:
             return
-        asked_at = self._lease.seconds()
         try:
             found = await self._store.take_nodes(wanted)
         except StoreUnavailable as error:
@@ -292,6 +304,14 @@ class Holdings:
                 self._asking.add(name)
                 what = f"asking for the Asterisk {name}"
                 self._background.start(what, self._ask_for(name, other))
+
+    def _waits_for(self, name: str, now: float) -> float:
+        """Return how long ago a lease must have run out to be taken, in seconds."""
+        does_answer = now - self._answered_at <= _REGULAR_S
+        if not does_answer or now - self._answers_since < _ANSWERS_S:
+            # Only one that was given back, or whose holder has certainly ended.
+            return _NEVER_S
+        return 0.0 if name in self._preferred else _LATER_S
 
     def _take(self, name: str, lease: Lease) -> None:
         self._log.info(
@@ -470,6 +490,10 @@ class Holdings:
         except StoreUnavailable as error:
             self._log.debug("others can not be looked at: {error}", error=error)
             return
+        answered_at = self._lease.seconds()
+        if answered_at - self._answered_at > _REGULAR_S:
+            self._answers_since = answered_at
+        self._answered_at = answered_at
         self._nodes.unanswered_elsewhere = seen.unanswered
         self._nodes.dialled_elsewhere = seen.dialled
         self._look_at_tasks(seen.in_progress)
@@ -563,13 +587,12 @@ class Holdings:
         return made
 
 
-async def _end(made: Made) -> None:
 def _agents(told: Mapping[Key, str]) -> dict[Key, str]:
     """Return what is told of agents."""
     return {key: text for key, text in told.items() if key[0] is What.AGENTS}
 
 
-async def _leave(made: Made) -> None:
+async def _end(made: Made) -> None:
     made.node.scheduler.disable()
     await made.node.stop()
     await made.background.stop()

@@ -287,6 +287,9 @@ class Nodes:
     async def _wait_for_calls(self) -> None:
         """Let calls be placed though an Asterisk has not told who is in a call."""
         await self._background.pause(_LEARNING_S)
+        if self._clock.steady() < self._waits_until:
+            # Another Asterisk was taken since, which is waited for, too.
+            return
         if missing := [one.name for one in self.all if one.is_being_learned]:
             self._log.warn(
                 "callbacks are placed, though it is not known who is in a call on"

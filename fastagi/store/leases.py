@@ -48,7 +48,7 @@ NODE_RENEW_S: Final = 2.0
 _NODE_MARGIN_S: Final = 2.0
 #: How long ago the lease on an Asterisk that was released counts as having run out, in
 #: seconds: longer than anybody waits before taking it.
-_RELEASED_S: Final = 60.0
+RELEASED_S: Final = 60.0
 #: How much longer than the lease to wait for its end, in seconds.
 _PATIENCE_S: Final = 2.0
 #: Interval of looks at a lease that is about to expire, in seconds.
@@ -412,7 +412,7 @@ def release(conn: sa.Connection, held: Held) -> None:
     belongs to it (who is in a call, the systemname) counts until somebody does.
     """
     if held.is_of_node and held.runs_out:
-        until: float | None = now(conn) - _RELEASED_S
+        until: float | None = now(conn) - RELEASED_S
     else:
         until = 0.0 if held.runs_out else None
     conn.execute(

@@ -23,6 +23,7 @@ from fastagi.store import leases, schema
 from fastagi.store.errors import TryAgain
 from fastagi.store.leases import (
     INSTANCE,
+    RELEASED_S,
     Held,
     assert_held,
     held_of,
@@ -129,6 +130,9 @@ def _may_take(conn: sa.Connection, row: sa.Row[Any], ours: Held, wait_s: float) 
         return True
     held = held_of(conn, row)
     if row.token and ours.process.knows_ended(held.process):
+        return True
+    if not row.token and held.left_s <= -RELEASED_S:
+        # It was given back.
         return True
     return is_free(conn, row, ours.process) and held.left_s <= -wait_s
 

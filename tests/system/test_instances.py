@@ -245,6 +245,42 @@ class InstancesTests(TwoInstances):
         self.assertEqual(len(self.client.rung), 1)
         self.assertEqual(len(self.world.attempts()), 2)
 
+    @live_first
+    def test_database_is_away_and_each_service_keeps_its_asterisk(self) -> None:
+        numbers = (NUMBER, "0305556677")
+        phones = [
+            pbx.client(number).always(TALKS_A_MINUTE)
+            for pbx in (self.asterisk, self.berlin)
+            for number in numbers
+        ]
+        a, b = self.both()
+        for away_s in (3, 10, 60):
+            for number in numbers:
+                self.add(number)
+            self.world.run(8)
+            for one in (a, b):
+                one.database.unavailable = "away"
+            self.world.run(away_s)
+            for one in (a, b):
+                one.database.unavailable = ""
+            self.world.run(150)
+            self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
+            self.assertEqual(a.lease_lost + b.lease_lost, [])
+        for task in self.world.tasks():
+            self.assertEqual(task.status.value, "completed")
+        self.assertEqual(sum(len(phone.rung) for phone in phones), 6)
+        self.flushLoggedErrors()
+
+    def test_service_that_is_gone_when_the_database_is_back_is_followed(self) -> None:
+        a, b = self.both()
+        b.database.unavailable = "away"
+        a.kill()
+        self.world.run(20)
+        b.database.unavailable = ""
+        self.world.run(3)
+        self.assertEqual(self.held(b), ["berlin"])
+        self.world.run_until(lambda: len(self.held(b)) == 2, 8)
+
     def test_stopped_in_peace_and_followed_within_a_second(self) -> None:
         a, b = self.both()
         a.stop()
