@@ -74,6 +74,11 @@ _LOCK_ROW: Final = _ROW.with_for_update()
 _INSTANCES: Final = _WHO.where(
     _lease.c.name.startswith(INSTANCE, autoescape=True), _lease.c.token != ""
 ).order_by(_lease.c.name)
+_NODES_HELD: Final = select(_lease.c.name).where(
+    _lease.c.name.startswith(_NODE, autoescape=True),
+    _lease.c.token != "",
+    _lease.c.valid_until > bindparam("now"),
+)
 #: Ends the leases of all instances and on all Asterisks.
 _END_OTHERS: Final = (
     update(_lease)
@@ -231,6 +236,12 @@ def now(conn: sa.Connection) -> float:
         return float(conn.exec_driver_sql(asked).scalar_one())
     # A SQLite database is on this machine.
     return time.time()
+
+
+def nodes_held(conn: sa.Connection) -> list[str]:
+    """Return the Asterisks on which one of several services has a lease now."""
+    names = conn.scalars(_NODES_HELD, {"now": now(conn)})
+    return [_rest(name, _NODE) for name in names]
 
 
 def take(

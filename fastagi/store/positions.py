@@ -20,7 +20,7 @@ from fastagi.domain.attempt import Disposition
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Code, load, parse_utc_minute
 from fastagi.domain.task import Kind, Move, Status
-from fastagi.store import schema, writers
+from fastagi.store import leases, schema, writers
 
 
 @frozen(order=True)
@@ -121,11 +121,15 @@ def share(conn: sa.Connection, name: str, parts: Collection[str]) -> None:
     """Let parts of the events have readers of their own, beside the one of all others.
 
     A new one begins where that one is, which has had these events until now. Readers of
-    other parts are forgotten: if one comes back, it is new.
+    other parts are forgotten: if one comes back, it is new. Those of Asterisks that
+    other services hold are theirs.
     """
     readers = [part_of(name, part) for part in parts]
+    kept = [part_of(name, node) for node in leases.nodes_held(conn)]
     theirs = _position.c.name.startswith(part_of(name, ""), autoescape=True)
-    conn.execute(delete(_position).where(theirs, _position.c.name.not_in(readers)))
+    conn.execute(
+        delete(_position).where(theirs, _position.c.name.not_in([*readers, *kept]))
+    )
     for reader in readers:
         if conn.execute(_GET, {"name": reader}).first() is None:
             put(conn, reader, get(conn, name))
