@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from fastagi.config.sections import InstanceSettings, Settings
-from fastagi.store import leases
+from fastagi.config.sections import ControlSettings, InstanceSettings, Settings
+from fastagi.store import leases, together, told
 from tests.harness.world import ServiceProcess, World, settings
 from tests.system.harness import (
     ANSWERS,
@@ -26,7 +27,8 @@ class TwoInstances(ServiceTestCase):
         world = World()
         world.leases_run_out = True
         # The database's clock is the true time.
-        self.patch(leases, "now", lambda _conn: world.clock.seconds())
+        for module in (leases, together, told):
+            self.patch(module, "now", lambda _conn: world.clock.seconds())
         self.berlin = world.add_asterisk("berlin")
         self.berlin_support = self.berlin.add_queue("support", [BOB])
         self.bob = self.berlin.phone(BOB).always(ANSWERS)
@@ -38,12 +40,14 @@ class TwoInstances(ServiceTestCase):
         name: str,
         prefers: Sequence[str] = (),
         nodes: Sequence[str] = ("default", "berlin"),
+        stop_timeout_s: float = 5,
         **queue: Any,
     ) -> Settings:
         return settings(
             queue_settings(**{"retry_delay": "1m", **queue}),
             nodes=nodes,
             instance=InstanceSettings(name=name, nodes=tuple(prefers)),
+            control=ControlSettings(stop_timeout=timedelta(seconds=stop_timeout_s)),
         )
 
     def launch(
@@ -60,9 +64,9 @@ class TwoInstances(ServiceTestCase):
         nodes = process.service.nodes.all
         return [node.name for node in nodes if node.manager.connected]
 
-    def both(self) -> tuple[ServiceProcess, ServiceProcess]:
-        a = self.launch("a", ["default"])
-        b = self.launch("b", ["berlin"])
+    def both(self, **more: Any) -> tuple[ServiceProcess, ServiceProcess]:
+        a = self.launch("a", ["default"], **more)
+        b = self.launch("b", ["berlin"], **more)
         self.world.run(3)
         self.assertEqual((self.held(a), self.held(b)), (["default"], ["berlin"]))
         return a, b
