@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from attrs import evolve, frozen
 from sqlalchemy import bindparam, select, update
 
-from fastagi.store import leases, schema
+from fastagi.store import leases, schema, told
 from fastagi.store.errors import TryAgain
 from fastagi.store.leases import (
     INSTANCE,
@@ -120,6 +120,8 @@ def take_free(
                 taken[node] = write(
                     conn, ours.process, ours.token, name, locked, ours.runs_out
                 )
+    for node in taken:
+        told.forget_agents(conn, node)
     return NodeLeases(taken, _with_instances(conn, held, names))
 
 

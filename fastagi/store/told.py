@@ -53,6 +53,7 @@ _WIPE: Final = delete(_told).where(_told.c.node == bindparam("of_node"))
 _REMOVE: Final = _WIPE.where(
     _told.c.what == bindparam("of_what"), _told.c.about == bindparam("of_about")
 )
+_FORGET_AGENTS: Final = _WIPE.where(_told.c.what == What.AGENTS.value)
 _ADD: Final = insert(_told)
 
 
@@ -95,6 +96,14 @@ def put(
             for (what, about), value in sorted(changed.items())
         ]
         conn.execute(_ADD, rows)
+
+
+def forget_agents(conn: sa.Connection, node: str) -> None:
+    """Tell nothing of the agents on an Asterisk until its new holder does.
+
+    That one may not reach the Asterisk. What is told of callers stays until then.
+    """
+    conn.execute(_FORGET_AGENTS, {"of_node": node})
 
 
 def agents(conn: sa.Connection, own: Collection[str]) -> dict[str, tuple[str, ...]]:

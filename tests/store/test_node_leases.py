@@ -332,6 +332,7 @@ def test_agents_are_told_as_long_as_the_lease_lasts(database: Database) -> None:
     set_valid(database, "node:x", -0.01)
     assert done(other.look_at_others({"y"}, ())).agents == {}
     successor = store_of(database, b)
+    assert done(store.look_at_others((), ())).agents == {"support": ("3",)}
     with pytest.raises(LeaseLost):
         done(store.tell({support: "5"}, ()))
     done(successor.tell({}, None))
