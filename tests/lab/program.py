@@ -21,6 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -29,12 +30,16 @@ from typing import IO, Protocol
 
 import attrs
 
+from tests.lab.trees import namespace_options
+
 _PR_SET_PDEATHSIG = 1
 _COMMAND = Path(sys.executable).with_name("callback-queue")
 #: The usual umask.
 _UMASK = 0o022
 #: What the process that forks has imported.
 _LOADED = "tests.lab.loaded"
+#: Names the machine for one program and those that it starts.
+_RENAME = 'hostname "$1"; shift; exec "$@"'
 _forks = multiprocessing.get_context("forkserver")
 
 
@@ -63,11 +68,27 @@ class Program(Protocol):
 
 
 def start_command(
-    arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    host: str = "",
 ) -> Program:
-    """Start the installed command; stdout and stderr are one stream."""
+    """Start the installed command; stdout and stderr are one stream.
+
+    Args:
+        arguments: its arguments.
+        cwd: its directory.
+        environment: its environment.
+        host: the machine's name, as the command sees it; empty: the true one.
+    """
+    renamed: tuple[str, ...] = ()
+    if host:
+        renamed = ("unshare", "--uts", *namespace_options())
+        renamed += ("sh", "-ec", _RENAME, "sh", host)
+    leash = ("setpriv", "--pdeathsig", "KILL")
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", str(_COMMAND), *arguments],
+        [*renamed, *leash, str(_COMMAND), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -192,6 +213,11 @@ class Launcher:
 COMMAND = Launcher(start_command, run_command)
 #: By forks, which are faster.
 FORK = Launcher(Fork, run_fork)
+
+
+def command_on(host: str) -> Launcher:
+    """Return how the command is started as on a machine with this name."""
+    return Launcher(partial(start_command, host=host), run_command)
 
 
 def _fork(

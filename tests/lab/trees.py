@@ -110,7 +110,7 @@ class Programs:
         return [
             *leash,
             *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-            *_namespace_options(),
+            *namespace_options(),
             *("sh", "-ec", enter, "sh", str(self.root), *argv),
         ]
 
@@ -272,8 +272,12 @@ def _version_of(command: Sequence[str]) -> str | None:
 
 
 @functools.cache
-def _namespace_options() -> tuple[str, ...]:
-    """Return how `unshare` may mount and chroot: as root, or as root of a namespace."""
+def namespace_options() -> tuple[str, ...]:
+    """Return how `unshare` may do more: as root, or as root of a namespace.
+
+    Raises:
+        LabError: this user may do neither.
+    """
     if os.geteuid() == 0:
         return ()
     mapped = ("--map-root-user",)
