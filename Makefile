@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -p no:schemathesis
 # processes compiles the program, and each process of pytest all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
+.PHONY: demo demo-cluster test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages bench-door busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
 .PHONY: package-test docs reference deb freepbx freepbx-test lab sounds clean image release
@@ -23,6 +23,11 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
 	@$(BIN)/python -m tests.lab.demo
+
+# Two Asterisks, two services, one PostgreSQL: a service is killed in a callback.
+demo-cluster: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22 databases
+	@$(BIN)/python -m tests.lab.demo_cluster
 
 # A busy call centre in the console, until Ctrl-C:   make console PORT=8573
 console: .venv/ready

@@ -110,11 +110,12 @@ class Storyteller:
     """Prints what happens, with the time since the beginning."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        #: When the story began, by the steady clock.
+        self.began = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print one line, now."""
-        print(f"{time.monotonic() - self._began:8.3f} s  {text}", flush=True)
+        print(f"{time.monotonic() - self.began:8.3f} s  {text}", flush=True)
 
 
 def main() -> int:
