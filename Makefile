@@ -15,8 +15,9 @@ PYTEST := $(BIN)/python -m pytest -p no:schemathesis
 # processes compiles the program, and each process of pytest all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test lint style types fast-test simulate expected-wait fuzz soak memory bench
-.PHONY: bench-web bench-pages bench-door busy-queue waiting-line console screenshots browser-test
+.PHONY: demo demo-cluster test lint style types fast-test simulate expected-wait fuzz soak
+.PHONY: memory bench bench-web bench-pages bench-door busy-queue waiting-line
+.PHONY: console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
 .PHONY: package-test docs reference deb freepbx freepbx-test lab sounds clean image release
 
@@ -140,8 +141,10 @@ memory: .venv/ready
 
 # Speed and processor time of the service; all measurements, or some by name:
 #   make bench      make bench BENCH="requests free"
+# Several services on one PostgreSQL, only by its name; fails if a goal is missed:
+#   make bench BENCH=cluster      make bench BENCH=cluster KILLS=100
 bench: .venv/ready
-	@$(BIN)/python -m tests.bench $(BENCH)
+	@$(BIN)/python -m tests.bench $(BENCH) $(if $(KILLS),--kills $(KILLS))
 
 # How fast requests are promised, beside servers written with panoramisk and pystrix, which
 # are installed for it into build/; on a machine without other work:

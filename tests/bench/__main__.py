@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from fastagi.domain.reason import said
 from fastagi.domain.task import Kind, NewTask
 from fastagi.store.engine import Database
 from fastagi.store.requests import add
+from tests.bench import cluster, goals
 from tests.bench.rig import Rig, at_once, pause, run
 from tests.emulator.manager import Action, Answer, error
 from tests.recordings.dialogue import read_dialogue
@@ -375,21 +377,36 @@ BENCHMARKS: Mapping[str, Callable[[], Awaitable[None]]] = {
     "foreign": foreign,
     "live": live,
 }
+#: Measured only by its name: it takes many minutes, and needs a PostgreSQL.
+_CLUSTER = "cluster"
 
 
-async def _measure(names: Sequence[str], rounds: int) -> int:
+async def _measure(names: Sequence[str], rounds: int, size: cluster.Size) -> int:
     for number in range(1, rounds + 1):
         print(f"round {number} of {rounds}", flush=True)
         for name in names or BENCHMARKS:
-            await BENCHMARKS[name]()
-    return 0
+            if name == _CLUSTER:
+                await cluster.measure(size, _say)
+            else:
+                await BENCHMARKS[name]()
+    for one in goals.missed:
+        print(f"GOAL MISSED: {one}", flush=True)
+    return 1 if goals.missed else 0
 
 
 def main() -> int:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = [*BENCHMARKS, _CLUSTER]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=2)
+    usual = cluster.Size()
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=usual.kills,
+        help=f"how often {_CLUSTER} kills a service",
+    )
     parser.add_argument(
         "--looked-at",
         action="store_true",
@@ -397,7 +414,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     Rig.is_looked_at = options.looked_at
-    return run(_measure(options.names, options.rounds))
+    size = attrs.evolve(usual, kills=options.kills)
+    return run(_measure(options.names, options.rounds, size))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,10 @@ class Rig:
         for queue in queues:
             self.asterisk.add_queue(queue)
         self._socket = self.home / "control.sock"
-        self._settings = dict(settings)
+        #: Sections of the settings file; None leaves one out.
+        self.settings = dict(settings)
+        #: The settings of the manager interface, once its port is open.
+        self.ami_settings: dict[str, Any] = {}
         self._queues = list(queues)
         self._runs_in = runs_in
         #: The port of FastAGI.
@@ -137,11 +140,22 @@ class Rig:
 
     # -- start and stop
 
-    async def listen(self) -> None:
-        """Open the manager port, write the settings and create the database."""
+    async def open_manager(self) -> None:
+        """Open the manager port."""
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             _ManagerPort(self.asterisk)
         )
+        self.ami_settings = {
+            "host": "127.0.0.1",
+            "port": port.getHost().port,
+            "username": "bench",
+            "secret": "bench",
+        }
+
+    async def listen(self) -> None:
+        """Open the manager port, write the settings and create the database."""
+        if not self.ami_settings:
+            await self.open_manager()
         # A port that was free a moment ago: the service itself opens it.
         probe = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             Factory.forProtocol(Protocol)
@@ -149,12 +163,7 @@ class Rig:
         self.agi_port = probe.getHost().port
         await probe.stopListening()
         settings = {
-            "ami": {
-                "host": "127.0.0.1",
-                "port": port.getHost().port,
-                "username": "bench",
-                "secret": "bench",
-            },
+            "ami": self.ami_settings,
             "fastagi": {
                 "listen": "127.0.0.1",
                 "port": self.agi_port,
@@ -167,9 +176,10 @@ class Rig:
             "database": {"url": self.database_url},
             "control": {"socket": str(self._socket)},
             "queues": {queue: {} for queue in self._queues},
-            **self._settings,
+            **self.settings,
         }
-        (self.home / "settings.yaml").write_text(yaml.safe_dump(settings))
+        written = {name: one for name, one in settings.items() if one is not None}
+        (self.home / "settings.yaml").write_text(yaml.safe_dump(written))
         migrate.prepare(self.database_url)
 
     async def start(self, environ: Mapping[str, str] | None = None) -> float:
@@ -206,15 +216,29 @@ class Rig:
         return reader
 
     async def _is_ready(self) -> bool:
-        assert self._process is not None
+        status = await self._status()
+        return status is not None and self.is_at_work(status)
+
+    async def answers(self) -> bool:
+        """Whether the service answers commands."""
+        return await self._status() is not None
+
+    async def _status(self) -> Mapping[str, Any] | None:
+        """Return the status; None if the service does not answer yet."""
+        if self._process is None:
+            return None
         if self._process.poll() is not None:
             raise RuntimeError(f"the service ended:\n{self.log()}")
         if not self._socket.exists():
-            return False
+            return None
         try:
-            status = await self.ask("status")
+            status: Mapping[str, Any] = await self.ask("status")
         except ConnectError:
-            return False
+            return None
+        return status
+
+    def is_at_work(self, status: Mapping[str, Any]) -> bool:
+        """Whether the service has a link and sees its queues."""
         return bool(status["asterisk"]["connected"]) and all(
             queue["known"] for queue in status["queues"].values()
         )
@@ -246,10 +270,12 @@ class Rig:
             raise RuntimeError(answer["error"])
         return answer["result"]
 
-    async def press(self, number: str, queue: str, uniqueid: str) -> str:
+    async def press(
+        self, number: str, queue: str, uniqueid: str, script: str = "request"
+    ) -> str:
         """Press 1: run AGI() as Asterisk does, return CALLBACK_STATUS."""
         channel = AsteriskAgi(
-            "request",
+            script,
             (queue, "1", uniqueid),
             headers={"agi_callerid": number, "agi_uniqueid": uniqueid},
         )

@@ -3,7 +3,7 @@
 
 Owns the files, the processes, and empty databases for tests; independent of their
 contents. A server ends with the test process that started it. It does not wait for the
-disk, as nothing in it outlives a test run.
+disk, as nothing in it outlives a test run, unless that is what is measured.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _START_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 10.0
 _MAKING_DEADLINE_S = 120.0
 _USER = "callback"
+#: A directory that both sides of a chroot see, and that need not be in memory.
+_ON_DISK = Path("/tmp")
 
 
 class DatabaseServer(Starting):
@@ -45,13 +47,13 @@ class DatabaseServer(Starting):
     #: SQLAlchemy's name of the engine, with the driver that the tests use.
     driver: str
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path = SHARED) -> None:
         self.programs, self._path = find_server(self.program)
         self._held = HeldPort()
         self.port = self._held.number
         self._password = secrets.token_hex(8)
         self.home = Path(
-            tempfile.mkdtemp(prefix=f"callback-queue-{self.program}-", dir=SHARED)
+            tempfile.mkdtemp(prefix=f"callback-queue-{self.program}-", dir=directory)
         )
         # A directory of the server's user, below the home, which belongs to root.
         self.data = self.home / "data"
@@ -255,9 +257,16 @@ class PostgreSQL(DatabaseServer):
     stop_signal = signal.SIGINT
     first_database = "postgres"
 
-    def __init__(self, shared_buffers: str = "16MB") -> None:
-        super().__init__()
+    def __init__(self, shared_buffers: str = "16MB", *, on_disk: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            shared_buffers: the server's setting.
+            on_disk: whether a COMMIT waits for the disk, as in production.
+        """
+        super().__init__(_ON_DISK if on_disk else SHARED)
         self._shared_buffers = shared_buffers
+        self._syncs = "on" if on_disk else "off"
 
     @contextmanager
     def copy(self, url: str) -> Iterator[str]:
@@ -310,8 +319,8 @@ class PostgreSQL(DatabaseServer):
             "unix_socket_directories": self.data,
             "max_connections": 50,
             "shared_buffers": self._shared_buffers,
-            "fsync": "off",
-            "full_page_writes": "off",
+            "fsync": self._syncs,
+            "full_page_writes": self._syncs,
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [str(self._path), "-D", str(self.data), *options]
