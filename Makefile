@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -p no:schemathesis
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-cluster test lint style types fast-test simulate expected-wait fuzz soak
-.PHONY: memory bench bench-web bench-pages bench-door busy-queue waiting-line
+.PHONY: soak-cluster memory bench bench-web bench-pages bench-door busy-queue waiting-line
 .PHONY: console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
 .PHONY: package-test docs reference deb freepbx freepbx-test lab sounds clean image release
@@ -102,11 +102,18 @@ expected-wait: .venv/ready
 
 # Half an hour of random calls and faults on a real Asterisk, compared with the database:
 #   make soak MINUTES=120      make soak SEED=4711      make soak CALLS=90
-CALLS ?= 60
 soak: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
-	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --calls $(CALLS) \
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --calls $(or $(CALLS),60) \
 		$(if $(SEED),--seed $(SEED))
+
+# The same with two services on one PostgreSQL, each beside an Asterisk; one of them at a
+# time is killed, frozen or stopped:
+#   make soak-cluster MINUTES=30      make soak-cluster SEED=4711 CALLS=20
+soak-cluster: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22 databases
+	@$(BIN)/python -m tests.soak --two-services --minutes $(or $(MINUTES),30) \
+		--calls $(or $(CALLS),30) $(if $(SEED),--seed $(SEED))
 
 # A queue that never empties, on a real Asterisk, once with each `fairness`: prints who
 # joined and who talked when, and fails if the order is not the promised one:

@@ -10,8 +10,10 @@ from tests.soak.soak import Pace, Soak
 
 pytestmark = pytest.mark.crowd
 
-#: A restart takes long and tests little more than a kill.
-_TROUBLES = tuple(one for one in Trouble if one is not Trouble.RESTART_ASTERISK)
+#: A restart takes long and tests little more than a kill, as does a stop.
+_TROUBLES = tuple(
+    one for one in Trouble if one not in (Trouble.RESTART_ASTERISK, Trouble.HAND_OVER)
+)
 
 
 def test_callers_are_called_back_through_one_trouble_after_the_other() -> None:

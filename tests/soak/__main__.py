@@ -7,8 +7,11 @@ import argparse
 import random
 import sys
 
+import attrs
+
 from tests.lab.errors import LabError
-from tests.soak.plan import Plan
+from tests.soak.cluster import LONGEST_S, ClusterSoak
+from tests.soak.plan import OF_TWO_SERVICES, Plan
 from tests.soak.soak import Soak
 
 
@@ -18,6 +21,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, help="people and trouble of a run before")
     parser.add_argument("--calls", type=float, default=60, help="of clients a minute")
+    parser.add_argument(
+        "--two-services",
+        action="store_true",
+        help="two services on one PostgreSQL, each beside an Asterisk",
+    )
     parser.add_argument("--trouble-every", type=float, default=30, help="seconds")
     options = parser.parse_args()
     seed = random.randrange(10_000) if options.seed is None else options.seed
@@ -27,13 +35,17 @@ def main() -> int:
         calls_per_min=options.calls,
         trouble_every_s=options.trouble_every,
     )
+    kind: type[Soak | ClusterSoak] = Soak
+    if options.two_services:
+        kind = ClusterSoak
+        plan = attrs.evolve(plan, likely=OF_TWO_SERVICES, longest_s=LONGEST_S)
     print(
         f"soak of {options.minutes:g} min, seed {seed}: {options.calls:g} calls of"
         f" clients a minute, trouble every {options.trouble_every:g} s",
         flush=True,
     )
     try:
-        with Soak(plan, tell=lambda text: print(text, flush=True)) as soak:
+        with kind(plan, tell=lambda text: print(text, flush=True)) as soak:
             verdict = soak.run()
     except LabError as error:
         print(f"the soak could not be done: {error}", file=sys.stderr)

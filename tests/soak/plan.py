@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 import attrs
@@ -52,6 +52,7 @@ class Trouble(Enum):
     FREEZE_ASTERISK = "frozen Asterisk"
     KILL_ASTERISK = "kill of Asterisk"
     RESTART_ASTERISK = "restart of Asterisk"
+    HAND_OVER = "stop of the service"
 
 
 #: How likely each is.
@@ -63,6 +64,12 @@ _TROUBLE = {
     Trouble.FREEZE_ASTERISK: 12,
     Trouble.KILL_ASTERISK: 12,
     Trouble.RESTART_ASTERISK: 6,
+}
+#: The same with two services.
+OF_TWO_SERVICES = {
+    Trouble.KILL_SERVICE: 40,
+    Trouble.FREEZE_SERVICE: 35,
+    Trouble.HAND_OVER: 25,
 }
 
 
@@ -105,6 +112,10 @@ class Plan:
     #: One of these after the other, evenly over the run, instead of what chance
     #: brings.
     troubles: Sequence[Trouble] = ()
+    #: What chance brings, with how likely each is.
+    likely: Mapping[Trouble, int] = attrs.field(factory=lambda: _TROUBLE)
+    #: How long it stays so at most.
+    longest_s: float = 6.0
     #: How long people talk.
     talk_s: float = 3.0
 
@@ -153,7 +164,7 @@ class Plan:
             )
 
     def _troubles(self, chance: random.Random) -> Iterator[Break]:
-        longest_s = 1.0 if self.troubles else 6.0
+        longest_s = 1.0 if self.troubles else self.longest_s
         if self.troubles:
             kinds = list(self.troubles)
             moments = [
@@ -168,7 +179,7 @@ class Plan:
                 at_s += 8 + chance.expovariate(1 / max(1, self.trouble_every_s - 8))
                 if at_s >= self.duration_s:
                     break
-                kinds += chance.choices(list(_TROUBLE), list(_TROUBLE.values()))
+                kinds += chance.choices(list(self.likely), list(self.likely.values()))
                 moments.append(at_s)
         for at_s, trouble in zip(moments, kinds, strict=True):
             yield Break(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
+import sqlalchemy as sa
 
 from tests.soak.plan import Trouble
 from tests.soak.town import (
@@ -34,6 +36,49 @@ _ASTDB_S = 3.0
 _NOTICE_S = 2.0
 #: What clocks of the dialplan and of the service may differ by.
 _HAIR_S = 0.5
+
+
+_QUERIES = {
+    "tasks": "SELECT * FROM task ORDER BY id",
+    "attempts": "SELECT * FROM attempt ORDER BY id",
+    "events": "SELECT * FROM task_event ORDER BY id",
+}
+Row = Mapping[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Tables:
+    """The rows of a database."""
+
+    tasks: Sequence[Row]
+    attempts: Sequence[Row]
+    events: Sequence[Row]
+    #: Whether a transaction that was rolled back leaves no gap in the ids.
+    without_gaps: bool
+
+
+def read_sqlite(path: Path) -> Tables:
+    """Read a SQLite file."""
+    with sqlite3.connect(path) as db:
+        db.row_factory = sqlite3.Row
+        found: dict[str, Any] = {
+            name: [dict(row) for row in db.execute(query)]
+            for name, query in _QUERIES.items()
+        }
+    db.close()
+    return Tables(**found, without_gaps=True)
+
+
+def read_postgresql(url: str) -> Tables:
+    """Read a database on a PostgreSQL server."""
+    engine = sa.create_engine(url)
+    with engine.connect() as db:
+        found: dict[str, Any] = {
+            name: [dict(row) for row in db.execute(sa.text(query)).mappings()]
+            for name, query in _QUERIES.items()
+        }
+    engine.dispose()
+    return Tables(**found, without_gaps=False)
 
 
 @attrs.frozen
@@ -87,17 +132,15 @@ class Books:
 
     def __init__(
         self,
-        database: Path,
+        tables: Tables,
         saw: Sequence[Line],
         promised: Sequence[Line],
         disturbances: Sequence[Disturbance],
     ) -> None:
-        with sqlite3.connect(database) as db:
-            db.row_factory = sqlite3.Row
-            self.tasks = db.execute("SELECT * FROM task ORDER BY id").fetchall()
-            self.attempts = db.execute("SELECT * FROM attempt ORDER BY id").fetchall()
-            self.events = db.execute("SELECT * FROM task_event ORDER BY id").fetchall()
-        db.close()
+        self.tasks = tables.tasks
+        self.attempts = tables.attempts
+        self.events = tables.events
+        self._without_gaps = tables.without_gaps
         self.saw = saw
         self.promised = promised
         self.disturbances = disturbances
@@ -159,8 +202,9 @@ class Books:
         created = Counter(
             event["task_id"] for event in self.events if event["move"] == "create"
         )
-        if self.tasks and self.tasks[-1]["id"] != len(self.tasks):
-            yield f"{len(self.tasks)} tasks, and the last is {self.tasks[-1]['id']}"
+        last = self.tasks[-1]["id"] if self.tasks else 0
+        if self._without_gaps and last != len(self.tasks):
+            yield f"{len(self.tasks)} tasks, and the last is {last}"
         for task in self.tasks:
             if created[task["id"]] != 1:
                 yield f"task {task['id']} was created {created[task['id']]} times"
@@ -325,5 +369,5 @@ def _count(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.most_common())
 
 
-def _why(task: sqlite3.Row) -> str:
+def _why(task: Row) -> str:
     return f"{task['reason_code']} {task['reason_params']}"

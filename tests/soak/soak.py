@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -25,12 +25,19 @@ from tests.lab.processes import wait_until
 from tests.lab.service import LogLine, Service
 from tests.soak.link import Link
 from tests.soak.plan import Break, Call, Plan, Trouble
-from tests.soak.rules import Books, Disturbance, Limits, Verdict
+from tests.soak.rules import (
+    Books,
+    Disturbance,
+    Limits,
+    Tables,
+    Verdict,
+    read_sqlite,
+)
 from tests.soak.town import CLIENT_RINGS, Town
 
 #: Time after a connect until the service works normally, in seconds.
 _SETTLES_S = 3.0
-_READY_DEADLINE_S = 60.0
+READY_DEADLINE_S = 60.0
 #: Twisted keeps one spare file open for when file descriptors run out.
 _RESERVED = "unclosed file <_io.TextIOWrapper name='/dev/null'"
 _SOUNDS = (
@@ -55,10 +62,9 @@ class Pace:
     #: Time at the end within which every due task must be called.
     drain_s: float = 150.0
 
-    def settings(self, town: Town, link: Link) -> dict[str, Any]:
-        """Return the service's settings."""
+    def settings(self, town: Town) -> dict[str, Any]:
+        """Return the service's settings, without how Asterisk is reached."""
         return {
-            "ami": {"port": link.port},
             "log": {"level": "info"},
             "control": {"stop_timeout": "1s"},
             "defaults": {
@@ -77,23 +83,18 @@ class Pace:
         }
 
 
-class Soak:
-    """Callers and phones, an Asterisk under test, and the service between them."""
+class AnySoak(ABC):
+    """Callers and phones, Asterisks under test, and services between them."""
 
     def __init__(
-        self,
-        plan: Plan,
-        pace: Pace | None = None,
-        tell: Callable[[str], object] = print,
+        self, plan: Plan, pace: Pace | None, tell: Callable[[str], object], town: Town
     ) -> None:
         self._plan = plan
         self._pace = pace or Pace()
         self._tell = tell
-        self.town = Town(plan)
-        self._link = Link(self.town.exchange.ports.spare, self.town.exchange.ports.ami)
-        self.service = Service(
-            self.town.exchange, self._pace.settings(self.town, self._link)
-        )
+        self.town = town
+        #: The services, which are not started yet.
+        self.services: list[Service] = []
         #: The faults so far.
         self.disturbances: list[Disturbance] = []
         #: The recorded lines, at the end.
@@ -107,21 +108,40 @@ class Soak:
         self._calls = 0
         self._not_made = 0
 
-    def __enter__(self) -> Soak:
-        self.town.start()
-        self.service.start(ready=False)
-        self.service.wait_until_ready(_READY_DEADLINE_S)
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.service.close()
-        self._link.close()
-        self.town.close()
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start everything; return when the services work."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything and remove all files."""
+
+    @abstractmethod
+    def wait_until_ready(self) -> None:
+        """Wait until the services work."""
+
+    @abstractmethod
+    def tables(self) -> Tables:
+        """Return all rows of the database."""
+
+    @abstractmethod
+    def ask(self, question: str) -> list[Any]:
+        """Return the rows that a query finds."""
+
+    @abstractmethod
+    def begin(self, trouble: Trouble) -> Callable[[], object]:
+        """Begin a fault; return the function that ends it."""
+
+    @abstractmethod
+    def recovered_at(self, one: Disturbance) -> float:
+        """Return when the service was connected again after a fault."""
 
     # -- the run
 
@@ -168,7 +188,7 @@ class Soak:
         self._heal()
         began = time.time()
         self._died = None
-        mend = self._begin(event.trouble)
+        mend = self.begin(event.trouble)
         died = self._died
 
         def mended() -> None:
@@ -179,19 +199,155 @@ class Soak:
 
         self._later.append((time.monotonic() - self._began + event.for_s, mended))
 
-    def _begin(self, trouble: Trouble) -> Callable[[], object]:
+    def _heal(self) -> None:
+        """End all faults now."""
+        later, self._later = self._later, []
+        for _, mend in later:
+            mend()
+
+    # -- the end
+
+    def _end(self) -> Verdict:
+        self._heal()
+        self._tell("no more calls; waiting until all is done")
+        self.wait_until_ready()
+        with suppress(DeadlinePassed):
+            # The report must explain what is still open then.
+            wait_until(lambda: not self._open_tasks(), self._pace.drain_s, "the end")
+        exit_codes = [service.stop() for service in self.services]
+        now = time.time()
+        self.books = Books(
+            self.tables(),
+            self.town.saw(),
+            self.town.promised(),
+            [self._with_recovery(one) for one in self.disturbances],
+        )
+        verdict = self.books.judge(
+            Limits(attempts=self._pace.attempts, success_s=self._pace.success_s), now
+        )
+        if self._not_made:
+            verdict.figures["calls the town could not make"] = f"{self._not_made}"
+        verdict.rule("failures in the service's log", self._failures())
+        verdict.rule(
+            "unclean end of a service",
+            [f"exit code {code}" for code in exit_codes if code],
+        )
+        return verdict
+
+    def _open_tasks(self) -> list[Any]:
+        return self.ask("SELECT id FROM task WHERE ended_at IS NULL")
+
+    def _failures(self) -> list[str]:
+        return [
+            f"{line.get('time')} {line.get('message')}"
+            for service in self.services
+            for line in service.lines
+            if ("traceback" in line or line.get("level") in ("critical", "raw"))
+            and _RESERVED not in str(line.get("message"))
+        ]
+
+    def _with_recovery(self, one: Disturbance) -> Disturbance:
+        """Return it, including the time that the service needs to connect again."""
+        return attrs.evolve(one, over=self.recovered_at(one) + _SETTLES_S)
+
+    # -- progress
+
+    def _tell_progress(self, minute: int) -> None:
+        tasks = Counter(
+            dict(self.ask("SELECT status, count(*) FROM task GROUP BY status"))
+        )
+        rung = sum(line.word == CLIENT_RINGS for line in self.town.saw())
+        told = ", ".join(f"{n} {status}" for status, n in tasks.most_common())
+        troubles = Counter(one.trouble.value for one in self.disturbances)
+        broke = ", ".join(f"{n} {what}" for what, n in troubles.most_common())
+        self._tell(
+            f"{minute:3} min: {self._calls} calls in, {rung} clients rung;"
+            f" tasks: {told or 'none'}; memory {self._memory()}; {broke or 'calm'}"
+        )
+
+    def _memory(self) -> str:
+        return " and ".join(_memory_of(service) for service in self.services)
+
+
+class Soak(AnySoak):
+    """One service beside one Asterisk."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        pace: Pace | None = None,
+        tell: Callable[[str], object] = print,
+    ) -> None:
+        super().__init__(plan, pace, tell, Town(plan))
+        exchange = self.town.exchange
+        self._link = Link(exchange.ports.spare, exchange.ports.ami)
+        self.service = Service(
+            exchange,
+            {"ami": {"port": self._link.port}, **self._pace.settings(self.town)},
+        )
+        self.services.append(self.service)
+
+    def start(self) -> None:
+        """Start everything."""
+        self.town.start()
+        self.service.start(ready=False)
+        self.wait_until_ready()
+
+    def close(self) -> None:
+        """End everything and remove all files."""
+        self.service.close()
+        self._link.close()
+        self.town.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the service works."""
+        self.service.wait_until_ready(READY_DEADLINE_S)
+
+    def tables(self) -> Tables:
+        """Return all rows of the database."""
+        return read_sqlite(self._database)
+
+    def ask(self, question: str) -> list[Any]:
+        """Return the rows that a query finds."""
+        db = sqlite3.connect(self._database)
+        try:
+            return db.execute(question).fetchall()
+        finally:
+            db.close()
+
+    @property
+    def _database(self) -> Path:
+        return self.service.home / "callback-queue.db"
+
+    def recovered_at(self, one: Disturbance) -> float:
+        """Return when the service was connected again after a fault."""
+        if one.trouble in (
+            Trouble.RELOAD,
+            Trouble.FREEZE_SERVICE,
+            Trouble.FREEZE_ASTERISK,
+        ):
+            return one.over
+        connected = (
+            at for at in map(connected_at, self.service.lines) if at > one.began
+        )
+        return max(one.over, next(connected, time.time()))
+
+    def begin(self, trouble: Trouble) -> Callable[[], object]:
         """Begin a fault; return the function that ends it."""
         exchange, service = self.town.exchange, self.service
         match trouble:
             case Trouble.KILL_SERVICE:
                 service.kill()
                 return partial(service.start, ready=False)
+            case Trouble.HAND_OVER:
+                service.stop()
+                return partial(service.start, ready=False)
             case Trouble.FREEZE_SERVICE:
                 service.freeze()
                 return service.thaw
             case Trouble.RELOAD:
                 # systemd refuses to reload a service before it runs.
-                service.wait_until_ready(_READY_DEADLINE_S)
+                service.wait_until_ready(READY_DEADLINE_S)
                 delay_s = self._pace.retry_delay_s + len(self.disturbances) % 2
                 service.write_settings({"defaults": {"retry_delay": f"{delay_s}s"}})
                 service.reload()
@@ -210,100 +366,16 @@ class Soak:
                 exchange.start()
         return _nothing
 
-    def _heal(self) -> None:
-        """End all faults now."""
-        later, self._later = self._later, []
-        for _, mend in later:
-            mend()
 
-    # -- the end
-
-    def _end(self) -> Verdict:
-        self._heal()
-        self._tell("no more calls; waiting until all is done")
-        self.service.wait_until_ready(_READY_DEADLINE_S)
-        with suppress(DeadlinePassed):
-            # The report must explain what is still open then.
-            wait_until(lambda: not self._open_tasks(), self._pace.drain_s, "the end")
-        exit_code = self.service.stop()
-        now = time.time()
-        self.books = Books(
-            self._database,
-            self.town.saw(),
-            self.town.promised(),
-            [self._with_recovery(one) for one in self.disturbances],
-        )
-        verdict = self.books.judge(
-            Limits(attempts=self._pace.attempts, success_s=self._pace.success_s), now
-        )
-        if self._not_made:
-            verdict.figures["calls the town could not make"] = f"{self._not_made}"
-        verdict.rule("failures in the service's log", self._failures())
-        verdict.rule(
-            "unclean end of the service", [f"exit code {exit_code}"] * bool(exit_code)
-        )
-        return verdict
-
-    def _open_tasks(self) -> list[Any]:
-        return self._ask("SELECT id FROM task WHERE ended_at IS NULL")
-
-    def _failures(self) -> list[str]:
-        return [
-            f"{line.get('time')} {line.get('message')}"
-            for line in self.service.lines
-            if ("traceback" in line or line.get("level") in ("critical", "raw"))
-            and _RESERVED not in str(line.get("message"))
-        ]
-
-    def _with_recovery(self, one: Disturbance) -> Disturbance:
-        """Return it, including the time that the service needs to connect again."""
-        over = one.over
-        if one.trouble not in (
-            Trouble.RELOAD,
-            Trouble.FREEZE_SERVICE,
-            Trouble.FREEZE_ASTERISK,
-        ):
-            connected = (
-                at for at in map(_connected_at, self.service.lines) if at > one.began
-            )
-            over = max(over, next(connected, time.time()))
-        return attrs.evolve(one, over=over + _SETTLES_S)
-
-    @property
-    def _database(self) -> Path:
-        return self.service.home / "callback-queue.db"
-
-    def _ask(self, question: str) -> list[Any]:
-        db = sqlite3.connect(self._database)
-        try:
-            return db.execute(question).fetchall()
-        finally:
-            db.close()
-
-    # -- progress
-
-    def _tell_progress(self, minute: int) -> None:
-        tasks = Counter(
-            dict(self._ask("SELECT status, count(*) FROM task GROUP BY status"))
-        )
-        rung = sum(line.word == CLIENT_RINGS for line in self.town.saw())
-        told = ", ".join(f"{n} {status}" for status, n in tasks.most_common())
-        troubles = Counter(one.trouble.value for one in self.disturbances)
-        broke = ", ".join(f"{n} {what}" for what, n in troubles.most_common())
-        self._tell(
-            f"{minute:3} min: {self._calls} calls in, {rung} clients rung;"
-            f" tasks: {told or 'none'}; memory {self._memory()}; {broke or 'calm'}"
-        )
-
-    def _memory(self) -> str:
-        with suppress(OSError, LabError):
-            status = Path(f"/proc/{self.service.pid}/status").read_text()
-            if found := re.search(r"VmRSS:\s+(\d+)", status):
-                return f"{int(found[1]) / 1024:.0f} MB"
-        return "-"
+def _memory_of(service: Service) -> str:
+    with suppress(OSError, LabError):
+        status = Path(f"/proc/{service.pid}/status").read_text()
+        if found := re.search(r"VmRSS:\s+(\d+)", status):
+            return f"{int(found[1]) / 1024:.0f} MB"
+    return "-"
 
 
-def _connected_at(line: LogLine) -> float:
+def connected_at(line: LogLine) -> float:
     """Return the time of a log line that says "Asterisk is connected", 0 for others."""
     if not str(line.get("message", "")).startswith("connected to"):
         return 0.0

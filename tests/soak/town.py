@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Two real Asterisks: the exchange under test, and the town with all phones.
+"""Real Asterisks: the exchanges under test, and the town with all phones.
 
 The town plays callers, agents and clients over SIP, and is never killed. It records
-what its phones saw, and the exchange what its callers were promised. Each line goes
-into a file at once, so nothing is lost when the exchange is killed. Independent of the
+what its phones saw, and each exchange what its callers were promised. Each line goes
+into a file at once, so nothing is lost when an exchange is killed. Independent of the
 product's code and of the comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -19,23 +20,8 @@ from tests.lab.config import Queue
 from tests.lab.ports import PhoneSlot
 from tests.soak.plan import AGENT_ACTS, PREFIX, RINGS, Call, Plan
 
-AGENT_NAMES = tuple(f"agent{number}" for number in range(1, 6))
+_AGENTS = 5
 _FIELDS = "|"
-
-QUEUES = (
-    Queue(
-        name="support",
-        members=tuple(f"PJSIP/{name}" for name in AGENT_NAMES[:3]),
-        strategy="rrmemory",
-        timeout_s=5,
-    ),
-    Queue(
-        name="sales",
-        members=tuple(f"PJSIP/{name}" for name in AGENT_NAMES[2:]),
-        strategy="leastrecent",
-        timeout_s=5,
-    ),
-)
 
 #: The words of the recorded lines.
 IN, OUT = "in", "out"
@@ -62,24 +48,66 @@ def _write(path: Path, word: str, number: str, *rest: str) -> str:
     return f"Set(FILE({path},,,alu)={text})"
 
 
-class Town:
-    """Both Asterisks."""
+def _agents(exchange: int) -> tuple[str, ...]:
+    """Return the names of the agents of an exchange, which no other one has."""
+    first = exchange * _AGENTS + 1
+    return tuple(f"agent{number}" for number in range(first, first + _AGENTS))
 
-    def __init__(self, plan: Plan, major: int = 22) -> None:
-        self.exchange = Asterisk(
-            major, queues=QUEUES, global_variables={"CALLBACK_WHEN_DOWN": "keep"}
+
+def _queues(agents: Sequence[str]) -> tuple[Queue, ...]:
+    return (
+        Queue(
+            name="support",
+            members=tuple(f"PJSIP/{name}" for name in agents[:3]),
+            strategy="rrmemory",
+            timeout_s=5,
+        ),
+        Queue(
+            name="sales",
+            members=tuple(f"PJSIP/{name}" for name in agents[2:]),
+            strategy="leastrecent",
+            timeout_s=5,
+        ),
+    )
+
+
+class Town:
+    """All Asterisks."""
+
+    def __init__(
+        self, plan: Plan, major: int = 22, system_names: Sequence[str] = ("",)
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plan: what people do.
+            major: the version of all Asterisks.
+            system_names: the names of the exchanges.
+        """
+        #: The exchanges under test.
+        self.exchanges = tuple(
+            Asterisk(
+                major,
+                queues=_queues(_agents(number)),
+                global_variables={"CALLBACK_WHEN_DOWN": "keep"},
+                system_name=name,
+            )
+            for number, name in enumerate(system_names)
         )
         self.phones = Asterisk(major, queues=())
-        #: What the phones saw, and what the exchange promised.
+        #: What the phones saw, and what each exchange promised.
         self.diary = self.phones.home / "diary"
-        self.promises = self.exchange.home / "promises"
-        for path in (self.diary, self.promises):
+        self._promises = [one.home / "promises" for one in self.exchanges]
+        #: Which exchange somebody calls.
+        self._chance = random.Random(f"{plan.seed} exchanges")
+        for path in (self.diary, *self._promises):
             # FILE() appends only if it can tell how lines end.
             path.write_text("diary\n")
-        self.exchange.agent_slots = dict.fromkeys(
-            AGENT_NAMES, PhoneSlot("127.0.0.1", self.phones.ports.sip)
-        )
-        self.exchange.set_dialplan(extra=self._exchange_dialplan())
+        for number, exchange in enumerate(self.exchanges):
+            exchange.agent_slots = dict.fromkeys(
+                _agents(number), PhoneSlot("127.0.0.1", self.phones.ports.sip)
+            )
+            exchange.set_dialplan(extra=self._exchange_dialplan(number))
         self.phones.agent_slots = {}
         self.phones.set_dialplan(
             extra=self._town_dialplan(plan.talk_s),
@@ -87,18 +115,25 @@ class Town:
         )
 
     @property
+    def exchange(self) -> Asterisk:
+        """The first exchange."""
+        return self.exchanges[0]
+
+    @property
     def outbound_channel(self) -> str:
-        """The setting with which the exchange dials a client."""
+        """The setting with which an exchange dials a client."""
         return "Local/{number}@to-town/n"
 
     def start(self) -> None:
-        """Start both."""
+        """Start all."""
         self.phones.start()
-        self.exchange.start()
+        for exchange in self.exchanges:
+            exchange.start()
 
     def close(self) -> None:
-        """End both and remove all their files."""
-        self.exchange.close()
+        """End all and remove all their files."""
+        for exchange in self.exchanges:
+            exchange.close()
         self.phones.close()
 
     def call(self, call: Call) -> None:
@@ -106,7 +141,8 @@ class Town:
         keys = ""
         if call.key_after_s is not None:
             keys = "w" * round(2 * call.key_after_s) + "1"
-        exten = f"{call.number}*{call.queue}*{keys}*{call.patience_s:.3f}"
+        sip = self._chance.choice(self.exchanges).ports.sip
+        exten = f"{call.number}*{call.queue}*{keys}*{call.patience_s:.3f}*{sip}"
         self.phones.cli(
             f"channel originate Local/{exten}@callers/n application Wait 600"
         )
@@ -118,16 +154,18 @@ class Town:
         return list(_read(self.diary))
 
     def promised(self) -> list[Line]:
-        """Return what the exchange's callers were promised."""
-        return list(_read(self.promises))
+        """Return what the exchanges' callers were promised."""
+        lines = (line for path in self._promises for line in _read(path))
+        return sorted(lines, key=lambda line: line.at)
 
     # -- the dialplans
 
-    def _exchange_dialplan(self) -> str:
+    def _exchange_dialplan(self, number: int) -> str:
         linkedid = "${CHANNEL(linkedid)}"
-        arrives = _write(self.promises, ARRIVES, "${CALLERID(num)}", linkedid)
+        promises = self._promises[number]
+        arrives = _write(promises, ARRIVES, "${CALLERID(num)}", linkedid)
         leaves = _write(
-            self.promises,
+            promises,
             LEAVES,
             "${CALLERID(num)}",
             linkedid,
@@ -143,7 +181,7 @@ class Town:
             " same => n,Answer()\n"
             f" same => n,Queue({queue.name},,,,40)\n"
             " same => n,Hangup()\n"
-            for queue in QUEUES
+            for queue in self.exchanges[number].queues
         )
         return f"""
 [inbound](+)
@@ -166,8 +204,11 @@ exten => s,1,Set(PJSIP_HEADER(add,X-Attempt)=${{CALLBACK_ID}})
         def saw(word: str, number: str, *rest: str) -> str:
             return _write(self.diary, word, number, *rest)
 
-        agents = "".join(f"exten => {name},1,Goto(agent,s,1)\n" for name in AGENT_NAMES)
-        sip = self.exchange.ports.sip
+        agents = "".join(
+            f"exten => {name},1,Goto(agent,s,1)\n"
+            for number in range(len(self.exchanges))
+            for name in _agents(number)
+        )
         # A client's number determines what its phone does at each ring.
         act = f"${{EXTEN:$[{len(PREFIX)} + 4 + (${{RING}} - 1) % {RINGS}]:1}}"
         attempt = "${ATTEMPT}"
@@ -179,7 +220,7 @@ exten => _X.,1,Set(CALLERID(num)=${{CUT(EXTEN,*,1)}})
  same => n,Set(CHANNEL(hangup_handler_push)=caller-gone,s,1)
  same => n,{saw(IN, "${CALLERID(num)}")}
  same => n,Set(PRESS=${{IF($["${{KEYS}}" != ""]?D(${{KEYS}}):)}})
- same => n,Set(QUEUE=sip:call${{CUT(EXTEN,*,2)}}@127.0.0.1:{sip})
+ same => n,Set(QUEUE=sip:call${{CUT(EXTEN,*,2)}}@127.0.0.1:${{CUT(EXTEN,*,5)}})
  same => n,Dial(PJSIP/trunk/${{QUEUE}},10,S(${{CUT(EXTEN,*,4)}})${{PRESS}})
  same => n,Hangup()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.plan import Trouble
-from tests.soak.rules import Books, Disturbance, Limits, Verdict
+from tests.soak.rules import Books, Disturbance, Limits, Verdict, read_sqlite
 from tests.soak.town import Line
 
 NUMBER = "493000010000"
@@ -75,7 +75,8 @@ class Story:
                 self.events,
             )
         db.close()
-        books = Books(self.path, self.saw, self.promised, self.disturbances)
+        tables = read_sqlite(self.path)
+        books = Books(tables, self.saw, self.promised, self.disturbances)
         return books.judge(LIMITS, now=30.0)
 
     def broken(self) -> list[str]:
