@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak.plan import Plan, Trouble
-from tests.soak.soak import Pace, Soak
+from tests.lab.install import install
+from tests.soak.cluster import ClusterSoak
+from tests.soak.plan import OF_TWO_SERVICES, Plan, Trouble
+from tests.soak.soak import AnySoak, Pace, Soak
 
 pytestmark = pytest.mark.crowd
 
@@ -27,11 +29,36 @@ def test_callers_are_called_back_through_one_trouble_after_the_other() -> None:
     )
     pace = Pace(retry_delay_s=1, success_s=1, attempts=2)
     with Soak(plan, pace, tell=lambda _: None) as soak:
-        verdict = soak.run()
+        assert_good(soak, list(_TROUBLES))
 
-    assert verdict.good, f"\n{verdict}\n\n{soak.service.report()}"
-    # Trouble did happen in it.
-    assert [one.trouble for one in soak.disturbances] == list(_TROUBLES)
+
+def test_callers_of_two_asterisks_are_called_back_through_trouble_of_the_services() -> (
+    None
+):
+    install(["databases"])
+    plan = Plan(
+        seed=5,
+        duration_s=9.0,
+        calls_per_min=150,
+        trouble_every_s=1.0,
+        troubles=tuple(OF_TWO_SERVICES),
+        talk_s=1.3,
+    )
+    pace = Pace(retry_delay_s=1, success_s=1, attempts=2)
+    with ClusterSoak(plan, pace, tell=lambda _: None) as soak:
+        assert_good(soak, list(OF_TWO_SERVICES))
+        assert soak.books is not None
+        # Both Asterisks were called, and placed calls.
+        assert {one["node"] for one in soak.books.attempts} == {"pbx-a", "pbx-b"}
+
+
+def assert_good(soak: AnySoak, troubles: list[Trouble]) -> None:
+    """Run a soak; no rule may be broken, and the troubles must have happened."""
+    verdict = soak.run()
+
+    told = "\n\n".join(service.report() for service in soak.services)
+    assert verdict.good, f"\n{verdict}\n\n{told}"
+    assert [one.trouble for one in soak.disturbances] == troubles
     assert soak.books is not None
     assert len(soak.books.tasks) >= 3, str(verdict)
     assert len(soak.books.attempts) >= 3, str(verdict)

@@ -19,7 +19,7 @@ from tests.lab.cluster import addresses, machine_of, node_of, settings_of
 from tests.lab.databases import PostgreSQL
 from tests.lab.errors import LabError
 from tests.lab.processes import wait_until
-from tests.lab.service import Service, merged
+from tests.lab.service import Service, merged, says
 from tests.soak.plan import Plan, Trouble
 from tests.soak.rules import Disturbance, Tables, Verdict, read_postgresql
 from tests.soak.soak import READY_DEADLINE_S, AnySoak, Pace, connected_at
@@ -29,6 +29,7 @@ from tests.soak.town import Town
 #: lease on its Asterisk.
 LONGEST_S = 12.0
 _NAMES = ("a", "b")
+_TAKES = says("^this instance holds the Asterisk")
 #: From a fault's end until another service has taken over at the latest: the lease, a
 #: second, the connect, and what a busy machine needs.
 _TAKES_OVER_S = 20.0
@@ -106,6 +107,11 @@ class ClusterSoak(AnySoak):
     def run(self) -> Verdict:
         """Run the soak; return the results."""
         verdict = super().run()
+        taken = sum(
+            bool(_TAKES(line)) for service in self.services for line in service.lines
+        )
+        # Each was taken once at the start.
+        verdict.figures["Asterisks taken over"] = f"{taken - len(_NAMES)}"
         verdict.rule("services that ended by themselves", self._ended)
         return verdict
 
