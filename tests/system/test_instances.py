@@ -108,6 +108,25 @@ class InstancesTests(TwoInstances):
         b.kill()
         self.world.run_until(lambda: len(self.held(a)) == 2, 12)
 
+    def test_asterisk_that_was_left_and_is_taken_again_places_calls(self) -> None:
+        self.berlin_support.remove(BOB)
+        a, b = self.both()
+        a.freeze()
+        self.world.run(TAKEN_OVER_S)
+        a.thaw()
+        self.world.run(5)
+        self.assertEqual((self.held(a), self.held(b)), ([], ["default", "berlin"]))
+        self.flushLoggedErrors()
+
+        b.kill()
+        self.world.run_until(lambda: len(self.held(a)) == 2, 12)
+        self.world.processes.remove(b)
+        self.add()
+
+        self.world.run_until(lambda: self.alice.rung, 30)
+        why = [node.why_not_here for node in a.service.nodes.all]
+        self.assertEqual(why, [None, None])
+
     def test_frozen_with_a_callback_in_progress_and_woken_ends_nothing(self) -> None:
         self.client.always(TALKS_A_MINUTE)
         self.berlin_support.remove(BOB)
