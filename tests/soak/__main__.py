@@ -6,13 +6,15 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+import tempfile
+from pathlib import Path
 
 import attrs
 
 from tests.lab.errors import LabError
 from tests.soak.cluster import LONGEST_S, ClusterSoak
 from tests.soak.plan import OF_TWO_SERVICES, Plan
-from tests.soak.soak import Soak
+from tests.soak.soak import AnySoak, Soak
 
 
 def main() -> int:
@@ -47,12 +49,23 @@ def main() -> int:
     try:
         with kind(plan, tell=lambda text: print(text, flush=True)) as soak:
             verdict = soak.run()
+            logs = "" if verdict.good else _keep_logs(soak)
     except LabError as error:
         print(f"the soak could not be done: {error}", file=sys.stderr)
         return 2
     print(f"\n{verdict}\n")
+    if logs:
+        print(f"what the services said is in {logs}")
     print("nothing lost, nothing done twice" if verdict.good else "RULES WERE BROKEN")
     return 0 if verdict.good else 1
+
+
+def _keep_logs(soak: AnySoak) -> str:
+    """Write what each service said; return the directory."""
+    directory = Path(tempfile.mkdtemp(prefix="callback-queue-soak-"))
+    for number, service in enumerate(soak.services, 1):
+        (directory / f"service-{number}.log").write_text(service.report())
+    return str(directory)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from tests.soak.town import CLIENT_RINGS, Town
 #: Time after a connect until the service works normally, in seconds.
 _SETTLES_S = 3.0
 READY_DEADLINE_S = 60.0
+#: How many open tasks are told of at the end.
+_MOST_TOLD = 5
 #: Twisted keeps one spare file open for when file descriptors run out.
 _RESERVED = "unclosed file <_io.TextIOWrapper name='/dev/null'"
 _SOUNDS = (
@@ -214,6 +216,7 @@ class AnySoak(ABC):
         with suppress(DeadlinePassed):
             # The report must explain what is still open then.
             wait_until(lambda: not self._open_tasks(), self._pace.drain_s, "the end")
+        self._tell_open()
         exit_codes = [service.stop() for service in self.services]
         now = time.time()
         self.books = Books(
@@ -233,6 +236,13 @@ class AnySoak(ABC):
             [f"exit code {code}" for code in exit_codes if code],
         )
         return verdict
+
+    def _tell_open(self) -> None:
+        """Tell why tasks are still open, as each service sees it."""
+        for (task_id,) in self._open_tasks()[:_MOST_TOLD]:
+            for service in self.services:
+                why = service.task(task_id)["task"]["why_not_yet"]
+                self._tell(f"task {task_id} is open, process {service.pid}: {why}")
 
     def _open_tasks(self) -> list[Any]:
         return self.ask("SELECT id FROM task WHERE ended_at IS NULL")
