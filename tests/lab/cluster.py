@@ -25,7 +25,6 @@ from tests.lab.phones import Client
 from tests.lab.program import Launcher, command_on
 from tests.lab.scenarios import Behaviour
 from tests.lab.service import LogLine, Service, default_settings, merged, says
-from tests.lab.witness import Seen
 
 _START_DEADLINE_S = 60.0
 _HOLD_BACK = sa.text(
@@ -54,17 +53,6 @@ class Site:
     def node(self) -> str:
         """The name of the Asterisk in the settings."""
         return node_of(self.name)
-
-    def callbacks(self) -> list[Seen]:
-        """Return the first halves of the callbacks that were placed here."""
-        self.lab.witness.fence()
-        return [
-            one
-            for one in self.lab.witness.events("Newchannel")
-            if one["Uniqueid"].startswith("callback-")
-            and one["Uniqueid"].endswith("-1")
-            and "@callback-member" in one["Channel"]
-        ]
 
 
 def node_of(name: str) -> str:

@@ -2,7 +2,7 @@
 """Two services, for somebody to watch: ``python -m tests.lab.demo_cluster``.
 
 Two Asterisks, a service beside each of them, one PostgreSQL. First act: a caller
-presses 1 on Asterisk A, whose only agent has a break. The agent on Asterisk B rings,
+presses 1 on Asterisk A, whose only agent is busy. The agent on Asterisk B rings,
 hears the alert, the client's phone rings, they talk.
 
 Second act: the same, but while the client's phone rings, the service that holds
@@ -36,6 +36,7 @@ from tests.lab.scenarios import Answer, HangUp
 from tests.lab.service import says
 from tests.lab.witness import event
 
+_OTHER_CALLER = "4989111111"
 FIRST, SECOND, THIRD = "4930111111", "4930222222", "4930333333"
 #: Longer than the success duration below.
 _TALK_MS = 4000
@@ -160,16 +161,19 @@ def play(tell: Chronicle, cluster: Cluster) -> int:
             f" {_where(site)} ({site.asterisk.version}; node {site.node})"
         )
     measured = Measured()
-    alice = a.lab.agent("alice")
+    alice = a.lab.agent("alice", Answer(ring_ms=300))
     bob = b.lab.agent("bob", Answer(ring_ms=1000))
-    _pause(a, alice)
-    tell.say("Alice, the only agent on Asterisk A, takes a break")
+    a.lab.caller("support", number=_OTHER_CALLER)
+    a.lab.witness.wait_for(event("AgentConnect"))
+    tell.say("Alice, the only agent on Asterisk A, is busy: she talks to a caller")
     tell.say("Bob, the only agent on Asterisk B, is free")
     print("\nFirst act: pressed on Asterisk A, called from Asterisk B\n")
     first = _called_from_the_other(tell, cluster, bob, measured)
     print("\nSecond act: the service that holds Asterisk B is killed in a callback\n")
     second = _taken_over(tell, cluster, bob, measured)
     print("\nThird act: one service for both Asterisks\n")
+    _pause(a, alice)
+    tell.say("Alice takes no more calls")
     third = _alone(tell, cluster, bob, measured)
     stories = (first, second, third)
     print("\nThe tasks' stories, as the database keeps them:")
@@ -404,14 +408,17 @@ def _compare(
         told = a.service.task(story.asked.task_id)
         which = f"{story.which}, task {story.asked.task_id}"
         count(f"{which}: status", told["task"]["status"], "completed")
-        found = [f"{one['disposition']} from {one['node']}" for one in told["attempts"]]
+        # A task that was put in line on the other Asterisk may have left it again.
+        found = [
+            f"{one['disposition']} from {one['node']}"
+            for one in told["attempts"]
+            if one["disposition"] != "WITHDRAWN"
+        ]
         count(f"{which}: attempts", ", ".join(found), f"ANSWERED from {b.node}")
         rings = len(story.client.invites)
         count(f"{which}: rings of the client's phone", rings, 1)
-    count("callbacks placed by Asterisk A", len(a.callbacks()), 0)
-    count("callbacks placed by Asterisk B", len(b.callbacks()), len(stories))
     count("rings of Bob's phone", len(bob.invites), len(stories))
-    count("rings of Alice's phone", len(alice.invites), 0)
+    count("rings of Alice's phone, for the caller", len(alice.invites), 1)
 
 
 def _print_summary(tell: Chronicle, measured: Measured) -> None:
