@@ -222,6 +222,8 @@ class Nodes:
 
     def has_looked(self, node: Node) -> None:
         """The others may take the due tasks that this one has left."""
+        if node.scheduler.has_only_followed:
+            return
         for other in self.all:
             if other is not node:
                 other.scheduler.others_have_looked()

@@ -304,6 +304,15 @@ class Scheduler:
         )
         return self._will_look or (worker.ready and looks)
 
+    @property
+    def has_only_followed(self) -> bool:
+        """Whether it has just looked only because others have looked.
+
+        No other one waited for that. Two that wait for a third would wake each other
+        without an end.
+        """
+        return self._has_looked and not (self._looks_at_news or self._has_news)
+
     def has_agent_for(self, task: CallbackTask) -> bool:
         """Whether a due task would be begun here now, for a free agent."""
         queue, now = self._settings().queues.get(task.queue), self._clock.epoch_s()

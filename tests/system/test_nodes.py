@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from fastagi.domain.turns import Fairness
 from tests.emulator.scenarios import Answers
 from tests.harness.world import settings
-from tests.system.harness import ALICE, BOB, TALKS_10S
+from tests.system.harness import ALICE, BOB, CAROL, TALKS_10S
 from tests.system.two_nodes import TwoNodes
 
 NAMES = ["default", "berlin"]
@@ -85,6 +85,20 @@ class NodesTests(TwoNodes):
                 self.again()
                 for pbx in (self.asterisk, self.berlin):
                     pbx.client(other).always(TALKS_10S)
+
+    def test_two_without_a_free_agent_leave_the_task_to_a_third_with_one(self) -> None:
+        celle = self.world.add_asterisk("celle")
+        celle.add_queue("support", [CAROL])
+        celle.phone(CAROL).busy()
+        self.bob.busy()
+        process = self.world.begin(settings(nodes=[*NAMES, "celle"]))
+        self.world.run(1)
+        # The others wait for this COMMIT, and not for each other.
+        process.database.takes_s = lambda name: 0.05
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.nodes_of(), ["default"])
 
     def test_queue_of_one_node_is_not_called_from_the_other(self) -> None:
         self.begin_both(nodes=("default",))
