@@ -48,6 +48,7 @@ from tests.emulator.queues import Queue, Visit
 from tests.emulator.scenarios import NO_ANSWER
 from tests.emulator.wires import (
     ClientEndpoint,
+    Door,
     End,
     Net,
     OnWrite,
@@ -131,6 +132,8 @@ class FakeAsterisk:
         self.addresses = 1
         #: The address that AGI() connects to; a service listens there.
         self.agi = ServerEndpoint(net)
+        #: The addresses of several services; empty: those above.
+        self.doors: Sequence[Door] = ()
         self._numbers = 0
         self._locals = 0
         self._bridges = 0

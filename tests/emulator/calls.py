@@ -19,7 +19,7 @@ from tests.emulator.manager import Action
 from tests.emulator.phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
 from tests.emulator.queues import Queue, Visit
 from tests.emulator.scenarios import Answers, Refuses
-from tests.emulator.wires import Wire
+from tests.emulator.wires import Door, ServerEndpoint, Wire
 
 #: Variables that the dialplan reads after AGI().
 _TAKEN: Final = (
@@ -82,6 +82,8 @@ class Callback:
         self._is_asking = False
         #: Whether the agent has transferred the client to another queue.
         self.transferred = False
+        #: Whether the context callback-fence ended it.
+        self.is_stale = False
         resource = action.get("Channel").removeprefix("Local/")
         exten, _, rest = resource.partition("@")
         self._how = exten
@@ -140,7 +142,8 @@ class Callback:
 
     def _run_member_leg(self) -> None:
         pbx, half = self._pbx, self.member_half
-        if self._is_stale:
+        self.is_stale = self._is_too_old
+        if self.is_stale:
             pbx.tell(
                 "UserEvent",
                 "user",
@@ -203,7 +206,17 @@ class Callback:
         self._later(ring_s, self._extension_rang_in_vain)
 
     @property
-    def _is_stale(self) -> bool:
+    def base(self) -> str:
+        """What the ids of both halves begin with."""
+        return self._first_half.uniqueid.removesuffix("-1").removesuffix("-2")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._ended
+
+    @property
+    def _is_too_old(self) -> bool:
         """Whether the context callback-fence ends it."""
         epoch = self._variable("CALLBACK_EPOCH")
         has_fence = "DIALPLAN_EXISTS(callback-fence,s,1)" in self._pbx.dialplan_has
@@ -980,19 +993,19 @@ class LiveCall:
     def _ask(self, script: str, then: Callable[[], object], argument: str = "") -> None:
         """Run the context callback-ask, or callback-choose."""
         chooses = script == "choose"
-        addresses = 1 if chooses else self._pbx.addresses
+        doors = list(self._pbx.doors or [self._pbx.agi] * self._pbx.addresses)
+        if chooses:
+            del doors[1:]
         until = self._pbx.now + AgiRun.LIMIT_S
 
         def ended() -> None:
-            nonlocal addresses
             self._agi = None
-            addresses -= 1
             if self.gone:
                 return
-            if self._variables["CALLBACK_STATUS"] or not addresses:
+            if self._variables["CALLBACK_STATUS"] or not doors:
                 then()
             else:
-                ask((until - self._pbx.now) / addresses)
+                ask((until - self._pbx.now) / len(doors))
 
         arguments = (
             self._variables["CALLBACK_QUEUE"],
@@ -1012,11 +1025,12 @@ class LiveCall:
                 self._agi_headers(),
                 self._variables,
                 limit_s=limit_s,
+                door=doors.pop(0),
                 answers=self._answers if chooses else (),
             )
             self._agi.start(ended)
 
-        ask(AgiRun.CHOOSE_LIMIT_S if chooses else AgiRun.LIMIT_S / addresses)
+        ask(AgiRun.CHOOSE_LIMIT_S if chooses else AgiRun.LIMIT_S / len(doors))
 
     def _ability(self, script: str) -> str:
         asks = script in ("request", "choose")
@@ -1146,9 +1160,11 @@ class AgiRun:
         variables: dict[str, str],
         *,
         limit_s: float,
+        door: ServerEndpoint | Door,
         answers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._pbx = pbx
+        self._door = door
         self._variables = variables
         self._limit_s = limit_s
         self.channel = AsteriskAgi(
@@ -1176,9 +1192,9 @@ class AgiRun:
             self._pbx.later(0, then)
 
         self._pbx.agi_runs.append(self)
-        self.wire = self._pbx.agi.dial(self.client)
+        self.wire = self._door.dial(self.client)
         if self.wire is None:
-            self._pbx.later(0, then)
+            self._pbx.later(self._limit_s if self._door.is_silent else 0, then)
             return
         _ = self.client.ended.addCallback(ended)
         self._timer = self._pbx.later(self._limit_s, self._too_long)

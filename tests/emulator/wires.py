@@ -238,6 +238,44 @@ class Wire:
         return self.server.carry(piece) or client
 
 
+class Route:
+    """The way between two machines, which may be cut for a while.
+
+    What is on its way then arrives when the way is there again.
+    """
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._wires: list[Wire] = []
+        self._on_the_way: list[Callable[[], None]] = []
+
+    def carry(self, wire: Wire) -> None:
+        """Let a connection go this way."""
+        self._wires = [one for one in self._wires if one.open]
+        self._wires.append(wire)
+        wire.client.arrive = wire.server.arrive = self._arrive
+
+    def _arrive(self, function: Callable[[], None]) -> None:
+        if self.is_cut:
+            self._on_the_way.append(function)
+        else:
+            function()
+
+    def cut(self, *, resets: bool) -> None:
+        """Cut it; with ``resets`` both sides notice it at once."""
+        self.is_cut = True
+        if resets:
+            for wire in self._wires:
+                wire.cut()
+
+    def mend(self) -> None:
+        """Let everything pass again."""
+        self.is_cut = False
+        arrived, self._on_the_way = self._on_the_way, []
+        for function in arrived:
+            function()
+
+
 class Net:
     """All connections of a test."""
 
@@ -293,6 +331,8 @@ class ClientEndpoint:
         self._accept = accept
         self._on_wire = on_wire
         self._on_write = on_write
+        #: The way there; None: one that is never cut.
+        self.route: Route | None = None
         #: The number of attempts to connect.
         self.attempts = 0
         self.wires: list[Wire] = []
@@ -300,13 +340,16 @@ class ClientEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect or fail at once."""
         self.attempts += 1
-        server = self._accept()
+        is_cut = self.route is not None and self.route.is_cut
+        server = None if is_cut else self._accept()
         if server is None:
             return fail(ConnectionRefusedError())
         client = protocolFactory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5038))
         assert client is not None
         wire = self._net.join(client, server, client_writes=self._on_write)
         self.wires.append(wire)
+        if self.route is not None:
+            self.route.carry(wire)
         self._on_wire(wire)
         return succeed(client)
 
@@ -335,10 +378,15 @@ class MemoryPort:
 class ServerEndpoint:
     """Takes connections made with :meth:`dial`."""
 
+    #: Whether a connection is neither taken nor refused.
+    is_silent = False
+
     def __init__(self, net: Net, on_write: OnWrite = just_write) -> None:
         self._net = net
         self._on_write = on_write
         self.factory: IProtocolFactory | None = None
+        #: Whether the process is frozen, and its kernel takes connections.
+        self.frozen = False
         self.wires: list[Wire] = []
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
@@ -355,5 +403,29 @@ class ServerEndpoint:
         wire = self._net.join(
             client, server, client_host=host, server_writes=self._on_write
         )
+        wire.server.frozen = self.frozen
         self.wires.append(wire)
+        return wire
+
+
+class Door:
+    """The address of a service on another machine, whatever process listens there."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        #: That of the process; None: nobody has listened there.
+        self.endpoint: ServerEndpoint | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a connection is neither taken nor refused."""
+        return self._route.is_cut
+
+    def dial(self, client: IProtocol) -> Wire | None:
+        """Connect a client; None if that fails."""
+        if self.is_silent or self.endpoint is None:
+            return None
+        wire = self.endpoint.dial(client)
+        if wire is not None:
+            self._route.carry(wire)
         return wire

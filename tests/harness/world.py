@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 from unittest import mock
@@ -53,6 +54,7 @@ from tests.emulator.asterisk import FakeAsterisk
 from tests.emulator.calls import FORGETS
 from tests.emulator.wires import Net, ServerEndpoint
 from tests.harness.control_client import ControlClient
+from tests.harness.notices import FakeNotices
 from tests.harness.ram import ram
 from tests.harness.sorted_clock import SortedClock
 
@@ -260,6 +262,10 @@ class PacedDatabase(Database):
             for one in waiting:
                 one.callback(None)
 
+    def is_used_by(self, conn: sa.Connection) -> bool:
+        """Whether a connection is that of this process."""
+        return conn.engine is self._backend.engine
+
     def bury(self) -> None:
         """Fail all waiting requests."""
         for result in list(self._pending):
@@ -286,8 +292,11 @@ class ServiceProcess:
         held: leases.Held,
         *,
         kill_at: KillAt = None,
+        skew_s: float = 0.0,
     ) -> None:
         self.world = world
+        #: The name of the instance, and what identifies this run in the leases.
+        self.instance, self.token = settings.instance.name or "", held.token
         self._asterisk = world.asterisk
         self._kill_at = kill_at
         #: The names of the points passed so far, in order.
@@ -312,19 +321,20 @@ class ServiceProcess:
             name: pbx.manager_endpoint(self._around("AMI"))
             for name, pbx in world.others.items()
         }
-        self._amis = [self.ami, *amis.values()]
+        #: The endpoint of each Asterisk.
+        self.amis = {DEFAULT_NODE: self.ami, **amis}
         for pbx in (asterisk, *world.others.values()):
             pbx.agi = self.agi
         tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
         clock = MachineClock(
             cast(IReactorTime, self.clock),
-            lambda: self.clock.seconds() + world.skew_s,
+            lambda: self.clock.seconds() + world.skew_s + skew_s,
         )
         self.service = CallbackService(
             settings=settings,
             database=self.database,
             endpoints=Endpoints(
-                ami={DEFAULT_NODE: self.ami, **amis},
+                ami=self.amis,
                 fastagi=self.agi,
                 control=self.control,
             ),
@@ -335,6 +345,9 @@ class ServiceProcess:
             lease=leases.Lease(held, world.clock.seconds, world.clock.seconds()),
             on_lease_lost=self.lease_lost.append,
             new_token=lambda: next(tokens),
+            listen=None
+            if world.notices is None
+            else partial(world.notices.listen, self),
         )
         self.started: list[object] = []
         self.stopped: list[object] = []
@@ -371,11 +384,18 @@ class ServiceProcess:
         for end in self._ends():
             end.vanish()
 
-    def freeze(self) -> None:
-        """Freeze the process; its kernel still receives bytes for it."""
+    def freeze(self, *, accepts: bool = False) -> None:
+        """Freeze the process; its kernel still receives bytes for it.
+
+        Args:
+            accepts: whether the kernel also takes new connections.
+        """
         self.frozen = True
         self._factories = self.agi.factory, self.control.factory
-        self.agi.factory = self.control.factory = None
+        if accepts:
+            self.agi.frozen = self.control.frozen = True
+        else:
+            self.agi.factory = self.control.factory = None
         for end in self._ends():
             end.frozen = True
 
@@ -385,6 +405,7 @@ class ServiceProcess:
             return
         self.frozen = False
         self.agi.factory, self.control.factory = self._factories
+        self.agi.frozen = self.control.frozen = False
         for end in self._ends():
             end.frozen = False
         self.clock.rightNow = self.world.clock.seconds()
@@ -421,7 +442,7 @@ class ServiceProcess:
 
     @property
     def _clients(self) -> list[Any]:
-        return [wire.client for ami in self._amis for wire in ami.wires]
+        return [wire.client for ami in self.amis.values() for wire in ami.wires]
 
     @property
     def open_wires(self) -> int:
@@ -527,6 +548,8 @@ class World:
     skew_s: float = 0.0
     #: Whether leases run out, as on PostgreSQL; otherwise a held file lock is assumed.
     leases_run_out: bool = False
+    #: Carries notices between several services; None: there are none.
+    notices: FakeNotices | None = None
     #: How many requests the databases of all processes have carried out.
     requests: int = 0
     _reading: sa.Connection | None = None
@@ -565,9 +588,20 @@ class World:
         return process
 
     def launch(
-        self, settings: Settings, *, kill_at: KillAt = None, host: str = "pbx"
+        self,
+        settings: Settings,
+        *,
+        kill_at: KillAt = None,
+        host: str = "pbx",
+        skew_s: float = 0.0,
     ) -> ServiceProcess:
         """Start a service on a machine; it proceeds as time passes.
+
+        Args:
+            settings: its settings.
+            kill_at: when to kill it.
+            host: the name of the machine.
+            skew_s: how many seconds its clock is ahead of the world's.
 
         Raises:
             DatabaseHeld: another service holds the database.
@@ -589,7 +623,7 @@ class World:
         self.requests += 1
         if held.token != token:
             raise leases.held_error(held)
-        process = ServiceProcess(self, settings, held, kill_at=kill_at)
+        process = ServiceProcess(self, settings, held, kill_at=kill_at, skew_s=skew_s)
         self.processes.append(process)
         process.start()
         return process
