@@ -57,7 +57,7 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
-from tests.simulation import nodes
+from tests.simulation import nodes, several
 from tests.simulation.batches import play_one
 from tests.simulation.looker import CALLED, HOLDS, IS_SO, SAME, SAYS
 from tests.simulation.plan import (
@@ -961,7 +961,7 @@ def _bulk_withdraws_nothing() -> Iterator[None]:
 
 @_fault(
     "clients in a call on another Asterisk are called",
-    nodes.NOT_ELSEWHERE,
+    several.NOT_ELSEWHERE,
     first_seed=nodes.NODES_FROM,
 )
 def _knows_own_calls_only() -> Iterator[None]:
@@ -982,7 +982,7 @@ def _knows_own_calls_only() -> Iterator[None]:
 
 @_fault(
     "a client who rings in on another Asterisk does not end the attempt",
-    nodes.NOT_ELSEWHERE,
+    several.NOT_ELSEWHERE,
     first_seed=nodes.NODES_FROM + 4,
 )
 def _withdraws_nothing_elsewhere() -> Iterator[None]:
@@ -992,7 +992,7 @@ def _withdraws_nothing_elsewhere() -> Iterator[None]:
 
 @_fault(
     "a client waits in line although an agent is free on another Asterisk",
-    nodes.NOT_LEFT,
+    several.NOT_LEFT,
     first_seed=nodes.NODES_FROM + 4,
 )
 def _stays_in_line_here() -> Iterator[None]:
@@ -1002,7 +1002,7 @@ def _stays_in_line_here() -> Iterator[None]:
 
 @_fault(
     "a node looks after the attempts of the other",
-    nodes.ONE_RING,
+    several.ONE_RING,
     first_seed=nodes.NODES_FROM + 10,
 )
 def _reconciles_all() -> Iterator[None]:
