@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tests.harness import quiet_log as quiet_log
-from tests.simulation import nodes, simulation
+from tests.simulation import clusters, nodes, simulation
 from tests.simulation.simulation import Failed
 
 #: Seeds that one process plays between two reports.
@@ -19,6 +19,8 @@ _TELL_EACH_S = 10.0
 
 def simulate(seed: int) -> Failed | None:
     """Run a seed; return the broken rule, None if there is none."""
+    if seed >= clusters.CLUSTERS_FROM:
+        return clusters.simulate(seed)
     several = seed >= nodes.NODES_FROM
     return nodes.simulate(seed) if several else simulation.simulate(seed)
 

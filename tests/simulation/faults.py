@@ -33,6 +33,7 @@ from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
+from fastagi.node.fence import Fence
 from fastagi.node.nodes import Nodes
 from fastagi.node.offers import Offers
 from fastagi.node.reconciler import Reconciler
@@ -52,13 +53,15 @@ from fastagi.store import (
     preferred_agents,
     requests,
     schema,
+    together,
 )
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
-from tests.simulation import nodes, several
+from tests.simulation import clusters, nodes, several
 from tests.simulation.batches import play_one
+from tests.simulation.clusters import ClusterRun
 from tests.simulation.looker import CALLED, HOLDS, IS_SO, SAME, SAYS
 from tests.simulation.plan import (
     AUTO_FROM,
@@ -1015,6 +1018,86 @@ def _reconciles_all() -> Iterator[None]:
 
     open_attempts = TaskStore.open_attempts
     with mock.patch.object(TaskStore, "open_attempts", all_of_them):
+        yield
+
+
+@_fault(
+    "a service that was frozen places its call when it wakes, as nothing keeps it",
+    clusters.HOLDER,
+    clusters.ITS_NODE,
+    several.ONE_RING,
+    several.ONCE,
+    first_seed=clusters.CLUSTERS_FROM + 1,
+)
+def _no_fence() -> Iterator[None]:
+    with (
+        mock.patch.object(Fence, "variables", lambda self: {}),
+        mock.patch.object(leases.Lease, "is_sure", property(lambda self: True)),
+    ):
+        yield
+
+
+@_fault(
+    "a lease ends by the clock of the service that looks at it",
+    clusters.HOLDER,
+    clusters.TAKEN_OVER,
+    first_seed=clusters.CLUSTERS_FROM + 4,
+)
+def _lease_by_own_clock() -> Iterator[None]:
+    with mock.patch.object(ClusterRun, "_database_now", ClusterRun.clock_of_asker):
+        yield
+
+
+@_fault(
+    "who takes over an Asterisk leaves the attempts of the former service as they are",
+    several.ENDS,
+    several.NOT_LEFT,
+    first_seed=clusters.CLUSTERS_FROM + 1,
+)
+def _reconciles_own_attempts_only() -> Iterator[None]:
+    async def own(self: TaskStore) -> Any:
+        begun = begun_by.setdefault(id(self), set())
+        return [
+            one for one in await open_attempts(self) if one.attempt.channel_id in begun
+        ]
+
+    async def begins(self: TaskStore, *args: Any, **more: Any) -> Any:
+        result = await begin_attempts(self, *args, **more)
+        ids = {one.attempt.channel_id for one in result.begun}
+        begun_by.setdefault(id(self), set()).update(ids)
+        return result
+
+    begun_by: dict[int, set[str]] = {}
+    open_attempts, begin_attempts = TaskStore.open_attempts, TaskStore.begin_attempts
+    with (
+        mock.patch.object(TaskStore, "open_attempts", own),
+        mock.patch.object(TaskStore, "begin_attempts", begins),
+    ):
+        yield
+
+
+@_fault(
+    "clients in a call on an Asterisk of another service are called",
+    several.NOT_ELSEWHERE,
+    first_seed=clusters.CLUSTERS_FROM + 4,
+)
+def _knows_calls_of_own_asterisks() -> Iterator[None]:
+    with mock.patch.object(together, "busy_elsewhere", lambda conn, own: frozenset()):
+        yield
+
+
+@_fault(
+    "a task that is cancelled at one service is called by another one",
+    clusters.NOT_CANCELLED,
+    first_seed=clusters.CLUSTERS_FROM + 4,
+)
+def _cancels_own_attempts_only() -> Iterator[None]:
+    look = together.look
+
+    def withdraws_nothing(*args: Any) -> Any:
+        return attrs.evolve(look(*args), to_withdraw=())
+
+    with mock.patch.object(together, "look", withdraws_nothing):
         yield
 
 

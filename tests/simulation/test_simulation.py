@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.batches import chunks, play
+from tests.simulation.clusters import CLUSTERS_FROM
 from tests.simulation.faults import FAULTS, Fault, search
 from tests.simulation.nodes import NODES_FROM
 from tests.simulation.plan import (
@@ -48,6 +49,7 @@ _PLAYED = (
     (AUTO_FROM, 60),
     (STEERS_FROM, 25),
     (NODES_FROM, 25),
+    (CLUSTERS_FROM, 18),
 )
 
 
