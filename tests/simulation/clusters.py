@@ -38,7 +38,6 @@ from tests.simulation.several import (
     CATCHES_UP_S,
     ENDS,
     ITS_NODE,
-    NUMBERS,
     QUEUES,
     SEES_S,
     STOPS,
@@ -70,12 +69,12 @@ _TROUBLE: Final = {
 }
 #: What happens else.
 _LIFE: Final = {
-    "call": 30,
+    "call": 35,
     "busy": 8,
     "free": 16,
     "pause": 3,
     "unpause": 6,
-    "add": 10,
+    "add": 16,
     "cancel": 5,
     "retry": 3,
     "move": 3,
@@ -108,6 +107,8 @@ _FAR_S: Final = 30.0
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}
 )
+
+_REQUESTED: Final = "|CALLBACKREQUEST|"
 
 HOLDER: Final = "one instance at a time places calls on an Asterisk"
 TAKEN_OVER: Final = "an Asterisk whose instance fails is taken over"
@@ -175,14 +176,16 @@ class _Begun:
 class ClusterRun(Run):
     """One run."""
 
-    ACTION_S: ClassVar = 90.0
+    ACTION_S: ClassVar = 60.0
     MAX_S: ClassVar = 600.0
     LOOK_S: ClassVar = 10.0
     QUIET_S: ClassVar = 15.0
+    TALK_S: ClassVar = 7.0
+    NUMBERS: ClassVar = tuple(f"03012345{number:02}" for number in range(9))
 
     def __init__(self, seed: int) -> None:
-        # Each combination of numbers comes in six seeds.
-        count = 2 + seed % 2
+        # Each combination of numbers comes in twelve seeds.
+        count = 3 if seed % 4 == 3 else 2
         asterisks = 1 + seed % 3
         self._instances: list[_Instance] = []
         self._count = count
@@ -201,6 +204,9 @@ class ClusterRun(Run):
         self._holders: dict[str, ServiceProcess | None] = {}
         self._unheld_since: dict[str, tuple[float, int]] = {}
         self._begun: dict[str, _Begun] = {}
+        #: Those that had ended at the last look, and the last event then.
+        self._ended: set[str] = set()
+        self._ended_by = 0
         self._last_attempt = 0
         self._last_event = 0
         #: When cancellations of attempts, and assignments, were seen: by task id.
@@ -256,7 +262,7 @@ class ClusterRun(Run):
             "sales": dice.choice((names, names, names[-1:])),
         }
         self._notices_lost = dice.choice((0.0, 0.0, 0.3, 1.0))
-        self._commit_s = dice.choice((0.0, 0.004, 0.03))
+        self._commit_s = dice.choice((0.0, 0.0, 0.02))
         self._notices = FakeNotices(self._world.clock, self._notice)
         self._world.notices = self._notices
         self._world.leases_run_out = True
@@ -279,14 +285,14 @@ class ClusterRun(Run):
             side.pbx.doors = [one.doors[side.name] for one in (beside, *others)]
             side.pbx.skew_s = beside.skew_s
             side.pbx.on_prompt = self._hears
-        trouble = dice.choice((0.5, 1.0, 1.0, 2.0))
+        trouble = dice.choice((0.2, 0.4, 0.4, 0.8))
         self._weights = [
             *_LIFE.values(),
             *(weight * trouble for weight in _TROUBLE.values()),
         ]
         at = 1.0
         while at < self.ACTION_S:
-            at += dice.expovariate(1 / 2.5)
+            at += dice.expovariate(1)
             self._at(at, self._draw())
         self._draw_keys()
 
@@ -296,7 +302,7 @@ class ClusterRun(Run):
         side = dice.choice(self._sides)
         instance = dice.choice(self._instances)
         agent = dice.choice(side.agents)
-        number, queue = dice.choice(NUMBERS), dice.choice(QUEUES)
+        number, queue = dice.choice(self.NUMBERS), dice.choice(QUEUES)
         which = dice.random()
         kind = dice.choices((*_LIFE, *_TROUBLE), weights=self._weights)[0]
         if kind in _TROUBLE:
@@ -727,8 +733,19 @@ class ClusterRun(Run):
             self._check_rings(side)
             self._check_agent_rings(side)
         self._check_idle()
+        self._note_ended()
         if self._broken:
             raise self._broken[0]
+
+    def _note_ended(self) -> None:
+        """Note which attempts have ended by now."""
+        if self._ended_by == self._last_event:
+            return
+        self._ended_by = self._last_event
+        rows = self._db.execute(
+            "SELECT channel_id FROM attempt WHERE ended_at IS NOT NULL"
+        )
+        self._ended = {row["channel_id"] for row in rows}
 
     def _check_held(self, side: Side) -> None:
         """Another one takes over as soon as the holder can not work."""
@@ -801,11 +818,7 @@ class ClusterRun(Run):
         if row["epoch"] > begun.epoch and side.calm_since + _FENCES_S <= self._now:
             words = f"{base} of {begun.instance.name} on {side.name}"
             self._break(HOLDER, f"{words}, which another one holds by now")
-        ended = self._db.execute(
-            "SELECT 1 FROM attempt WHERE channel_id = ? AND ended_at IS NOT NULL",
-            (base,),
-        ).fetchone()
-        if ended is not None:
+        if base in self._ended:
             self._break(ITS_NODE, f"{base} on {side.name} has ended already")
 
     def _check_ring(
@@ -884,7 +897,9 @@ class ClusterRun(Run):
                 self._break(ENDS, f"task {task['id']} without a reason")
         self._check_one_task(tasks)
         for side in self._sides:
-            counts = Counter(side.pbx.queue_log)
+            # A task that is put back in line is a request again.
+            lines = [one for one in side.pbx.queue_log if _REQUESTED not in one]
+            counts = Counter(lines)
             if twice := [line for line, count in counts.items() if count > 1]:
                 self._break(ONE_LINE, f"{side.name}: {twice}")
         if self._broken:

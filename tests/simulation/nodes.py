@@ -15,7 +15,6 @@ from tests.harness.world import ServiceProcess, settings
 from tests.simulation.rules import BrokenRule
 from tests.simulation.several import (
     ITS_NODE,
-    NUMBERS,
     QUEUES,
     SEES_S,
     STOPS,
@@ -77,7 +76,7 @@ class NodesRun(Run):
         dice = self._dice
         side = dice.choice(self._sides)
         agent = dice.choice(side.agents)
-        number, queue = dice.choice(NUMBERS), dice.choice(QUEUES)
+        number, queue = dice.choice(self.NUMBERS), dice.choice(QUEUES)
         kind = dice.choices(
             ("call", "busy", "free", "pause", "unpause", "add", "cancel", *_TROUBLE),
             weights=(30, 12, 14, 5, 8, 8, 3, 3, 2, 2, 2),

@@ -32,7 +32,6 @@ from tests.harness.world import World, queue_settings
 from tests.simulation.rules import BrokenRule
 from tests.simulation.simulation import Failed
 
-NUMBERS: Final = tuple(f"03012345{number:02}" for number in range(5))
 QUEUES: Final = ("support", "sales")
 #: From something that happens to when a service must have acted on it.
 NOTICE_S: Final = 8.0
@@ -94,6 +93,9 @@ class Run(ABC):
     #: Interval of looks whether all tasks have ended, and what comes before and after.
     LOOK_S: ClassVar = 30.0
     QUIET_S: ClassVar = 60.0
+    #: How long clients talk.
+    TALK_S: ClassVar = 12.0
+    NUMBERS: ClassVar = tuple(f"03012345{number:02}" for number in range(5))
 
     def __init__(self, seed: int, agents: Mapping[str, Sequence[str]]) -> None:
         self._dice = random.Random(seed)
@@ -159,9 +161,9 @@ class Run(ABC):
         side.pbx.add_queue("sales", side.agents[:1])
         for agent in side.agents:
             side.pbx.phone(agent).always(Answers(after_s=dice.choice((1, 3))))
-        for number in NUMBERS:
+        for number in self.NUMBERS:
             side.pbx.client(number).will(*self._behaviours()).always(
-                Answers(after_s=2, hangs_up_after_s=12)
+                Answers(after_s=2, hangs_up_after_s=self.TALK_S)
             )
 
     def _draw_keys(self) -> None:
@@ -393,7 +395,8 @@ class Run(ABC):
         open_tasks = [task for task in self._tasks if task.is_open]
         if not open_tasks:
             return
-        free = {q: self._sides_with_agent(q) for q in QUEUES}
+        queues = {task.queue for task in open_tasks}
+        free = {q: self._sides_with_agent(q) for q in QUEUES if q in queues}
         for task in open_tasks:
             sides = free[task.queue]
             if not sides or self._is_busy(task.number):
@@ -430,8 +433,9 @@ class Run(ABC):
             queue = side.pbx.queues[name]
             waits = any(not v.over and v.member is None for v in side.pbx.visits())
             begins = any(not one.is_over for one in side.pbx.callbacks)
-            ready = [member for member in queue.members if queue.can_ring(member)]
-            if ready and not waits and not begins:
+            if waits or begins:
+                continue
+            if any(queue.can_ring(member) for member in queue.members):
                 found.append(side)
         return found
 
