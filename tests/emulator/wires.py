@@ -7,6 +7,7 @@ as with real sockets. Independent of what the bytes mean.
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -67,6 +68,10 @@ class End:
         self._inbox: deque[bytes] = deque()
         #: Why the connection ended, once the inbox is read; None: it has not.
         self._end: Exception | None = None
+        #: The kernel's clock, and when it received the last bytes; None: it does not
+        #: tell that.
+        self.clock: Clock | None = None
+        self._received_at = 0.0
 
     # -- what a protocol calls ---------------------------------------------
 
@@ -88,6 +93,24 @@ class End:
         """Close at once."""
         self._aborting = True
         self._unsent.clear()
+
+    def getHandle(self) -> End:
+        """Return what tells when the last bytes came; that is asked of a socket."""
+        if self.clock is None:
+            raise AttributeError("no socket")
+        return self
+
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:
+        """Return the beginning of ``struct tcp_info``, up to the time in question."""
+        assert (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        assert self.clock is not None
+        passed_s = self.clock.seconds() - self._received_at
+        return round(passed_s * 1000).to_bytes(4, "little").rjust(size, b"\0")
+
+    def _receive(self, pieces: list[bytes]) -> None:
+        self._inbox.extend(pieces)
+        if self.clock is not None:
+            self._received_at = self.clock.seconds()
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
         """Do nothing: the buffer is unlimited, so a producer is never paused."""
@@ -144,7 +167,7 @@ class End:
     def _send_unsent(self) -> None:
         unsent, self._unsent = self._unsent, []
         if unsent:
-            self.arrive(lambda: self.other._inbox.extend(unsent))
+            self.arrive(lambda: self.other._receive(unsent))
 
     def _deliver(self, piece: int) -> bool:
         moved = False
@@ -244,7 +267,8 @@ class Route:
     What is on its way then arrives when the way is there again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.is_cut = False
         self._wires: list[Wire] = []
         self._on_the_way: list[Callable[[], None]] = []
@@ -427,5 +451,6 @@ class Door:
             return None
         wire = self.endpoint.dial(client)
         if wire is not None:
+            wire.server.clock = self._route.clock
             self._route.carry(wire)
         return wire

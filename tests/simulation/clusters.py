@@ -266,6 +266,7 @@ class ClusterRun(Run):
         self._notices = FakeNotices(self._world.clock, self._notice)
         self._world.notices = self._notices
         self._world.leases_run_out = True
+        clock = self._world.clock
         apart_s = dice.choice((0.0, 0.0, 30.0, 1800.0))
         for index, name in enumerate(_NAMES[: self._count]):
             self._instances.append(
@@ -273,7 +274,7 @@ class ClusterRun(Run):
                     name=name,
                     prefers=dice.choice((names[index :: self._count], ())),
                     skew_s=round(dice.uniform(-apart_s, apart_s), 1),
-                    routes=(routes := {one: Route() for one in names}),
+                    routes=(routes := {one: Route(clock) for one in names}),
                     doors={one: Door(routes[one]) for one in names},
                 )
             )
@@ -345,6 +346,9 @@ class ClusterRun(Run):
             case "freezes":
                 where = dice.choice(_FREEZES_AT)
                 frozen_s = dice.choice((for_s, dice.uniform(15, 60)))
+                if where:
+                    # Another one has taken over when it wakes, and does what is left.
+                    frozen_s = max(frozen_s, _TAKES_OVER_S + for_s)
                 return lambda: self._freeze_at(instance, where, frozen_s)
             case "stops":
                 back_s = dice.choice((2.0, dice.uniform(2, 30), inf))

@@ -1027,7 +1027,7 @@ def _reconciles_all() -> Iterator[None]:
     clusters.ITS_NODE,
     several.ONE_RING,
     several.ONCE,
-    first_seed=clusters.CLUSTERS_FROM + 1,
+    first_seed=clusters.CLUSTERS_FROM + 208,
 )
 def _no_fence() -> Iterator[None]:
     with (
@@ -1041,7 +1041,7 @@ def _no_fence() -> Iterator[None]:
     "a lease ends by the clock of the service that looks at it",
     clusters.HOLDER,
     clusters.TAKEN_OVER,
-    first_seed=clusters.CLUSTERS_FROM + 4,
+    first_seed=clusters.CLUSTERS_FROM,
 )
 def _lease_by_own_clock() -> Iterator[None]:
     with mock.patch.object(ClusterRun, "_database_now", ClusterRun.clock_of_asker):
@@ -1079,7 +1079,7 @@ def _reconciles_own_attempts_only() -> Iterator[None]:
 @_fault(
     "clients in a call on an Asterisk of another service are called",
     several.NOT_ELSEWHERE,
-    first_seed=clusters.CLUSTERS_FROM + 4,
+    first_seed=clusters.CLUSTERS_FROM + 7,
 )
 def _knows_calls_of_own_asterisks() -> Iterator[None]:
     with mock.patch.object(together, "busy_elsewhere", lambda conn, own: frozenset()):
@@ -1089,7 +1089,7 @@ def _knows_calls_of_own_asterisks() -> Iterator[None]:
 @_fault(
     "a task that is cancelled at one service is called by another one",
     clusters.NOT_CANCELLED,
-    first_seed=clusters.CLUSTERS_FROM + 4,
+    first_seed=clusters.CLUSTERS_FROM + 14,
 )
 def _cancels_own_attempts_only() -> Iterator[None]:
     look = together.look

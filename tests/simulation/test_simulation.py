@@ -49,7 +49,7 @@ _PLAYED = (
     (AUTO_FROM, 60),
     (STEERS_FROM, 25),
     (NODES_FROM, 25),
-    (CLUSTERS_FROM, 18),
+    (CLUSTERS_FROM, 10),
 )
 
 
