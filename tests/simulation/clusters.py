@@ -25,7 +25,7 @@ from twisted.logger import LogEvent, formatEvent
 
 from fastagi.config.sections import InstanceSettings
 from fastagi.domain.task import CallbackTask
-from fastagi.store import leases, notices, together
+from fastagi.store import leases, notices, together, told
 from fastagi.store.errors import DatabaseHeld
 from tests.emulator.calls import Callback, LiveCall
 from tests.emulator.phones import Ringing
@@ -229,7 +229,10 @@ class ClusterRun(Run):
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._more_patches = [
-            mock.patch.object(together, "now", self._database_now),
+            *(
+                mock.patch.object(module, "now", self._database_now)
+                for module in (together, told)
+            ),
             mock.patch.object(notices, "send", self._notices.send),
         ]
         for patch in self._more_patches:
@@ -957,13 +960,6 @@ class ClusterRun(Run):
         return any(
             holder is not None and task.due_at.timestamp() <= self._now + holder.skew_s
             for holder in map(self._holder, sides)
-        )
-
-    def _lets_go(self, where: Side, sides: Sequence[Side]) -> bool:
-        """Only an instance with both Asterisks knows who is free on the other one."""
-        holder = self._holder(where)
-        return super()._lets_go(where, sides) and any(
-            self._holder(side) is holder for side in sides
         )
 
     def _is_busy(self, number: str) -> bool:

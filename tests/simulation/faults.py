@@ -1079,7 +1079,7 @@ def _reconciles_own_attempts_only() -> Iterator[None]:
 @_fault(
     "clients in a call on an Asterisk of another service are called",
     several.NOT_ELSEWHERE,
-    first_seed=clusters.CLUSTERS_FROM + 7,
+    first_seed=clusters.CLUSTERS_FROM + 103,
 )
 def _knows_calls_of_own_asterisks() -> Iterator[None]:
     with mock.patch.object(together, "busy_elsewhere", lambda conn, own: frozenset()):
@@ -1095,7 +1095,7 @@ def _cancels_own_attempts_only() -> Iterator[None]:
     look = together.look
 
     def withdraws_nothing(*args: Any) -> Any:
-        return attrs.evolve(look(*args), to_withdraw=())
+        return attrs.evolve(look(*args), in_progress=())
 
     with mock.patch.object(together, "look", withdraws_nothing):
         yield

@@ -410,12 +410,8 @@ class Run(ABC):
             where = next(s for s in self._sides if s.name == attempt.node)
             visit = _visit_of(where, attempt.channel_id)
             waits = visit is not None and visit.idle
-            if waits and self._lets_go(where, sides):
+            if waits and where not in sides:
                 yield task.id
-
-    def _lets_go(self, where: Side, sides: Sequence[Side]) -> bool:
-        """Whether a task in line on one side is to be called from others."""
-        return where not in sides
 
     def _may_be_called(self, task: CallbackTask, sides: Sequence[Side]) -> bool:
         """Whether it is the time of an open task for which agents are free."""
