@@ -656,7 +656,7 @@ def _utc_in_words(at: object) -> str:
 
 def is_said_in_seconds(seconds: float) -> bool:
     """Return whether a pause is said in seconds: it is short, or no whole minutes."""
-    return seconds < 120 or seconds % 60 != 0
+    return seconds < 300 or seconds % 60 != 0
 
 
 def pause_in_words(seconds: float) -> str:
