@@ -281,6 +281,7 @@ class TogetherTests(TwoInstances):
                     {"agi_uniqueid": "1700000000.1", "agi_callerid": NUMBER},
                     {},
                     limit_s=1.0,
+                    door=agi,
                 )
                 run.start(lambda: None)
                 self.world.run(0.5)
