@@ -9,10 +9,9 @@ from tests.lab import demo_cluster
 from tests.lab.demo_cluster import Measured
 from tests.lab.install import install
 
-#: Two Asterisks and two services at the same time.
-pytestmark = pytest.mark.crowd
 
-
+# Two Asterisks, two services and a database, which must answer within callers' seconds.
+@pytest.mark.stopwatch
 def test_demonstration_of_two_services_ends_well(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
