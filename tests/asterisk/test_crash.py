@@ -263,7 +263,7 @@ def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy) -> None:
     service = stage.service
     stage.set_the_stage()
     # From here on the service dies within a second.
-    agi.at(Way.IN, holds("SET VARIABLE"), Fate.HELD)
+    agi.at(Way.IN, holds("EXEC MSet"), Fate.LOST)
     stage.press(STORED)
     requested(service, STORED.number)
     unpause(lab, ORIGINATE.queue)
@@ -276,8 +276,6 @@ def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy) -> None:
     asks.wait()
     stage.hang_up_the_client(HUNG_UP)
     service.kill()
-    # What the caller was not told before, the caller can no longer be told.
-    agi.release()
 
     lab.witness.wait_for(
         event("UserEvent", UserEvent="CallbackOutcome", DialStatus="ANSWER"), count=2
@@ -311,7 +309,7 @@ def test_asterisk_is_killed_at_these_moments(lab: Lab, agi: Proxy) -> None:
     service = stage.service
     stage.set_the_stage()
     stage.hang_up_the_client(HUNG_UP)
-    agi.at(Way.IN, holds("SET VARIABLE"), Fate.HELD)
+    agi.at(Way.IN, holds("EXEC MSet"), Fate.HELD)
     stage.press(STORED)
     requested(service, STORED.number)
     asks = agi.at(Way.OUT, holds("agi_arg_1: key"), Fate.HELD)

@@ -54,7 +54,7 @@ def talk(port: int, data: bytes, *, wait: bool) -> None:
         try:
             stranger.sendall(data)
             if wait:
-                assert stranger.recv(4096).startswith(b"SET VARIABLE")
+                assert stranger.recv(4096).startswith(b"EXEC MSet ")
         except ConnectionError:
             assert not wait
 
