@@ -141,8 +141,9 @@ class AgiScripts:
 
     async def _asked(self, request: AgiRequest) -> CallbackRequest:
         queue = request.args[0] if request.args else ""
-        joined_at = self._joined_at(request, queue)
-        if self._joined_elsewhere is not None:
+        if self._joined_elsewhere is None:
+            joined_at = self._joined_at(request, queue)
+        else:
             joined_at = await self._ask_joined(request.uniqueid, queue)
         return CallbackRequest(
             source=KEY_PRESS,
@@ -165,15 +166,18 @@ class AgiScripts:
         )
         try:
             return await asking.addTimeout(_JOINED_LIMIT_S, self._clock.timers)
-        except (StoreUnavailable, TimeoutError) as error:
-            self._log.warn(
-                "it is not known in time since when a caller waits in queue {queue}, so"
-                " the place is at the end of the line: {error}",
-                queue=queue,
-                error=error or f"no answer of the database for {_JOINED_LIMIT_S:g} s",
-                uniqueid=uniqueid,
-            )
-            return None
+        except TimeoutError:
+            why = f"the database took more than {_JOINED_LIMIT_S:g} s"
+        except StoreUnavailable as error:
+            why = str(error)
+        self._log.warn(
+            "it is not known in time since when a caller waits in queue {queue}, so"
+            " the place is at the end of the line: {error}",
+            queue=queue,
+            error=why,
+            uniqueid=uniqueid,
+        )
+        return None
 
     async def _tell_answer(
         self, agi: AgiSession, request: CallbackRequest, answer: Answer
