@@ -531,7 +531,7 @@ class Database:
                 if group or self._closing:
                     break
                 self._changed.wait(quiet_s if waiting else None)
-            if any(request.has_deadline for request in group):
+            if urgent:
                 self._quiet_at = math.inf
             group = group[:_LARGEST_GROUP]
             if len(group) == len(waiting):
