@@ -12,18 +12,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
-import sqlalchemy as sa
 
-from fastagi.domain.reason import said
-from fastagi.domain.task import Kind, NewTask
-from fastagi.store.engine import Database
-from fastagi.store.requests import add
 from tests.bench import cluster, goals
 from tests.bench.rig import Rig, at_once, pause, run
+from tests.bench.tasks import fill
 from tests.emulator.manager import Action, Answer, error
 from tests.recordings.dialogue import read_dialogue
 
@@ -163,7 +158,7 @@ async def free() -> None:
         try:
             await _staff(rig, names)
             await rig.listen()
-            _fill(rig.database_url, names, open_tasks)
+            fill(rig.database_url, names, open_tasks)
             await rig.start()
             await _turn_free(rig, open_tasks)
         finally:
@@ -209,29 +204,6 @@ async def _turn_free(rig: Rig, open_tasks: int) -> None:
     )
 
 
-def _fill(url: str, queues: Sequence[str], count: int) -> None:
-    now = datetime.now(UTC)
-
-    def fill(conn: sa.Connection) -> None:
-        for number in range(count):
-            # Many queues have a task that could be called, so the queue varies.
-            new = NewTask(
-                kind=Kind.REQUESTED,
-                number=f"4930{number:08}",
-                number_key=f"4930{number:08}",
-                queue=queues[number % len(queues)] if count > 1 else queues[0],
-                joined_at=now + timedelta(microseconds=number),
-                due_at=now,
-                expires_at=now + timedelta(hours=4),
-                why=said("to be measured"),
-            )
-            add(conn, new, now, False)
-
-    database = Database(url, deliver=None)
-    database.run_now("fill", fill)
-    database.close()
-
-
 # -- start and idleness ------------------------------------------------------
 
 
@@ -241,7 +213,7 @@ async def start() -> None:
         rig = Rig(_settings(), ["support"])
         try:
             await rig.listen()
-            _fill(rig.database_url, ["support"], open_tasks)
+            fill(rig.database_url, ["support"], open_tasks)
             took_s = await rig.start()
             _say(
                 f"start, {open_tasks} open tasks",
@@ -263,7 +235,7 @@ async def foreign() -> None:
             # Nobody is free, so the tasks have to wait.
             await _staff(rig, names)
             await rig.listen()
-            _fill(rig.database_url, names, open_tasks)
+            fill(rig.database_url, names, open_tasks)
             await rig.start()
             await pause(2)
             began, cpu_s = time.perf_counter(), rig.cpu_s
@@ -294,7 +266,7 @@ async def live() -> None:
     try:
         await _staff(rig, names)
         await rig.listen()
-        _fill(rig.database_url, names, _OPEN_TASKS)
+        fill(rig.database_url, names, _OPEN_TASKS)
         await rig.start()
         await pause(5)
         for is_looked_at in (False, True):

@@ -16,23 +16,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
-import sqlalchemy as sa
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from fastagi.domain.reason import said
-from fastagi.domain.task import Kind, NewTask
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
-from fastagi.store.engine import Database
-from fastagi.store.requests import add
 from tests.bench.claims import QUEUE
 from tests.bench.goals import at_most, is_so, percentile
 from tests.bench.rig import Rig, pause
+from tests.bench.tasks import fill
 from tests.emulator.calls import FENCES
 from tests.emulator.manager import Action, Answer, error
 from tests.harness.tables import empty_tables
@@ -89,7 +84,7 @@ async def measure(size: Size, say: Say) -> None:
 def _claims(url: str, instances: int, tasks: int, say: Say) -> None:
     """Let instances claim all tasks of a database, each task once."""
     migrate.prepare(url)
-    _fill(url, tasks)
+    fill(url, [QUEUE], tasks)
     # The statistics of a database that is in use.
     _execute(url, "ANALYZE")
     workers = [
@@ -128,28 +123,6 @@ def _claims(url: str, instances: int, tasks: int, say: Say) -> None:
         f"{tasks / took_s:.0f}/s, each instance {shares[0]} to {shares[-1]} of {tasks};"
         f" {once}",
     )
-
-
-def _fill(url: str, count: int) -> None:
-    now = datetime.now(UTC)
-
-    def fill(conn: sa.Connection) -> None:
-        for number in range(count):
-            new = NewTask(
-                kind=Kind.REQUESTED,
-                number=f"4930{number:08}",
-                number_key=f"4930{number:08}",
-                queue=QUEUE,
-                joined_at=now + timedelta(microseconds=number),
-                due_at=now,
-                expires_at=now + timedelta(hours=4),
-                why=said("to be measured"),
-            )
-            add(conn, new, now, False)
-
-    database = Database(url, deliver=None)
-    database.run_now("fill", fill)
-    _ = database.close()
 
 
 # -- two services ------------------------------------------------------------------
