@@ -45,9 +45,8 @@ from tests.simulation.several import (
     Run,
     Side,
     is_in,
-    play,
 )
-from tests.simulation.simulation import Failed
+from tests.simulation.simulation import Failed, play
 
 #: The first seed of such a run.
 CLUSTERS_FROM: Final = 100_000_000

@@ -21,9 +21,8 @@ from tests.simulation.several import (
     UNFORESEEN,
     Run,
     Side,
-    play,
 )
-from tests.simulation.simulation import Failed
+from tests.simulation.simulation import Failed, play
 
 #: The first seed of such a run.
 NODES_FROM: Final = 99_000_000

@@ -30,7 +30,6 @@ from tests.emulator.queues import Visit
 from tests.emulator.scenarios import NO_ANSWER, Answers, Behaviour, Refuses
 from tests.harness.world import World, queue_settings
 from tests.simulation.rules import BrokenRule
-from tests.simulation.simulation import Failed
 
 QUEUES: Final = ("support", "sales")
 #: From something that happens to when a service must have acted on it.
@@ -62,21 +61,6 @@ class Side:
     seen: dict[str, int] = attrs.field(factory=dict)
     #: How many manager actions were looked at.
     actions: int = 0
-
-
-def play(seed: int, new_run: Callable[[int], Run]) -> Failed | None:
-    """Play a seed; return the broken rule, None if there is none."""
-    run = new_run(seed)
-    try:
-        run.play()
-    except BrokenRule as broken:
-        return Failed(seed, broken.rule, broken.words, run.story())
-    except Exception as error:
-        words = f"{type(error).__name__}: {error}"
-        return Failed(seed, "the service runs", words, run.story())
-    finally:
-        run.close()
-    return None
 
 
 class Run(ABC):

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from unittest import mock
 
 import attrs
@@ -93,18 +93,40 @@ class Failed:
         return f"seed {self.seed}: {self.rule}\n{self.words}\n\n{self.story}"
 
 
+class Playable(Protocol):
+    """One run."""
+
+    def play(self) -> None:
+        """Play it.
+
+        Raises:
+            BrokenRule: a rule was broken.
+        """
+
+    def story(self) -> str:
+        """Return what was planned, and what has come of it."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
 def simulate(seed: int) -> Failed | None:
     """Run the plan of a seed; return the broken rule, None if there is none."""
-    simulation = Simulation(plan(seed))
+    return play(seed, lambda seed: Simulation(plan(seed)))
+
+
+def play(seed: int, new_run: Callable[[int], Playable]) -> Failed | None:
+    """Play a seed; return the broken rule, None if there is none."""
+    run = new_run(seed)
     try:
-        simulation.play()
+        run.play()
     except BrokenRule as broken:
-        return Failed(seed, broken.rule, broken.words, simulation.story())
+        return Failed(seed, broken.rule, broken.words, run.story())
     except Exception as error:
         words = f"{type(error).__name__}: {error}"
-        return Failed(seed, "the service runs", words, simulation.story())
+        return Failed(seed, "the service runs", words, run.story())
     finally:
-        simulation.close()
+        run.close()
     return None
 
 
