@@ -92,6 +92,27 @@ class Gate:
         self._open.set()
 
 
+class Slow:
+    """A request that takes a while, and notes its name when it ends."""
+
+    def __init__(self, order: list[str], name: str) -> None:
+        self._order, self._name = order, name
+        self._entered, self._may_end = threading.Event(), threading.Event()
+
+    def __call__(self, _conn: sa.Connection) -> None:
+        self._entered.set()
+        assert self._may_end.wait(PATIENCE_S)
+        self._order.append(self._name)
+
+    def wait(self) -> None:
+        """Wait until it is carried out."""
+        assert self._entered.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        """Let it end."""
+        self._may_end.set()
+
+
 # -- durability ------------------------------------------------------------
 
 
@@ -350,12 +371,7 @@ def test_requests_under_way_are_interrupted_for_one_with_a_deadline(
     threaded: Database, loop: Loop
 ) -> None:
     order: list[str] = []
-    entered, arrived = threading.Event(), threading.Event()
-
-    def slow(_conn: sa.Connection) -> None:
-        entered.set()
-        assert arrived.wait(PATIENCE_S)
-        order.append("first")
+    slow = Slow(order, "first")
 
     gate = Gate(threaded)
     works = [
@@ -363,11 +379,11 @@ def test_requests_under_way_are_interrupted_for_one_with_a_deadline(
         threaded.run("note", lambda _: order.append("second")),
     ]
     gate.open()
-    assert entered.wait(PATIENCE_S)
+    slow.wait()
     works.append(
         threaded.run("note", lambda _: order.append("urgent"), within_s=PATIENCE_S)
     )
-    arrived.set()
+    slow.end()
 
     loop.outcomes(works)
 
@@ -429,15 +445,10 @@ def test_callers_wait_for_one_request_without_a_deadline_at_most(
     threaded: Database, loop: Loop, clock: _Clock
 ) -> None:
     order: list[str] = []
-    entered, arrived = threading.Event(), threading.Event()
+    slow = Slow(order, "1")
 
     def note(_conn: sa.Connection, what: str) -> None:
         order.append(what)
-
-    def slow(_conn: sa.Connection) -> None:
-        entered.set()
-        assert arrived.wait(PATIENCE_S)
-        order.append("1")
 
     gate = Gate(threaded)
     works = [threaded.run("note", slow)]
@@ -445,10 +456,10 @@ def test_callers_wait_for_one_request_without_a_deadline_at_most(
     clock.set_forward(1.0)
     works.append(threaded.run("note", note, "first caller", within_s=PATIENCE_S))
     gate.open()
-    assert entered.wait(PATIENCE_S)
+    slow.wait()
     # This one comes while the transaction of the first runs.
     works.append(threaded.run("note", note, "second caller", within_s=PATIENCE_S))
-    arrived.set()
+    slow.end()
 
     loop.outcomes(works)
 
@@ -459,12 +470,7 @@ def test_callers_interrupt_requests_that_have_waited_for_long(
     threaded: Database, loop: Loop, clock: _Clock
 ) -> None:
     order: list[str] = []
-    entered, arrived = threading.Event(), threading.Event()
-
-    def slow(_conn: sa.Connection) -> None:
-        entered.set()
-        assert arrived.wait(PATIENCE_S)
-        order.append("1")
+    slow = Slow(order, "1")
 
     gate = Gate(threaded)
     works = [threaded.run("note", slow)]
@@ -472,11 +478,11 @@ def test_callers_interrupt_requests_that_have_waited_for_long(
     works.append(threaded.run("note", lambda _: order.append("3")))
     clock.set_forward(1.0)
     gate.open()
-    assert entered.wait(PATIENCE_S)
+    slow.wait()
     works.append(
         threaded.run("note", lambda _: order.append("caller"), within_s=PATIENCE_S)
     )
-    arrived.set()
+    slow.end()
 
     loop.outcomes(works)
 
