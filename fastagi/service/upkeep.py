@@ -35,7 +35,7 @@ _LOOK_S: Final = 600.0
 _LOOK_AGAIN_S: Final = 60.0
 #: Pause between two transactions, which take some milliseconds each, in seconds.
 _PAUSE_S: Final = 0.2
-#: Maximum number of weeks and months that are counted in one transaction.
+#: Maximum number of weeks, months and years that are counted in one transaction.
 _MAX_LONGER: Final = 10
 #: Maximum number of days of each queue that are found in one look.
 _MAX_DAYS: Final = 50
@@ -86,7 +86,7 @@ class Upkeep:
         self._find_days_at = 0.0
         #: Past days to be counted, each with its queues.
         self._days: deque[tuple[LocalDay, list[str]]] = deque()
-        #: Whether weeks and months may have to be counted.
+        #: Whether weeks, months and years may have to be counted.
         self._longer_left = True
         self._erased = 0
         self._deleted = 0

@@ -25,6 +25,11 @@ _version: Final = sa.Table(
     sa.PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
 )
 
+#: By which SQLite finds a part of a number or name without reading the rows, which are
+#: long. The id comes first, so that a new task is appended and the latest are found
+#: first. PostgreSQL would not use it.
+_TEXT_INDEX: Final = "CREATE INDEX ix_task_text ON task (id, number, name)"
+
 _REFUSAL: Final = "the history of a task is only ever added to"
 
 
@@ -104,6 +109,8 @@ def create_tables(conn: sa.Connection, version: str) -> None:
     # In a fixed order, unlike Table.indexes.
     for index in schema.INDEXES:
         conn.execute(CreateIndex(index))
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(_TEXT_INDEX)
     for guard in _GUARDS[conn.dialect.name]:
         conn.exec_driver_sql(guard)
     for writers in _WRITERS if conn.dialect.name == "postgresql" else ():

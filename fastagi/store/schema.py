@@ -57,6 +57,7 @@ class Span(StrEnum):
     #: From Monday.
     WEEK = "week"
     MONTH = "month"
+    YEAR = "year"
 
 
 def _one_of(column: str, words: Iterable[StrEnum]) -> str:
@@ -445,8 +446,8 @@ queue_zone = Table(
     Column("zone", Text, nullable=False),
 )
 
-#: What the reports count, for each past day, week and month of a queue without open
-#: tasks.
+#: What the reports count, for each past day, week, month and year of a queue without
+#: open tasks.
 #: All of it can be counted again from the tasks, except for days whose tasks were
 #: deleted.
 tally = Table(

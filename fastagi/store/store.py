@@ -1211,9 +1211,9 @@ class TaskStore:
         )
 
     async def count_longer(self, most: int) -> int:
-        """Store the counts of weeks and months whose days are stored; return how many.
+        """Store the counts of weeks, months and years whose parts are all stored.
 
-        At most ``most``; if there are fewer, none is left.
+        Returns how many, at most ``most``; if there are fewer, none is left.
         """
         return await self._run_fenced("count longer", tallies.store_longer, most)
 

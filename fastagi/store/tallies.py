@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Counts tasks for the reports, and stores the counts of past days.
 
-A report reads the stored counts of whole months, weeks and days, and counts the rest
-from the tasks themselves: today, days with open tasks, days that are not stored yet.
-Both come from one function (:func:`fastagi.domain.tally.tally_of`), so the figures do
-not depend on what is stored. A day is stored when it has been over for a while and has
-no open task: from then on only an operator can change it, by putting a task back in
+A report reads the stored counts of whole years, months, weeks and days, and counts the
+rest from the tasks themselves: today, days with open tasks, days that are not stored
+yet. Both come from one function (:func:`fastagi.domain.tally.tally_of`), so the figures
+do not depend on what is stored. A day is stored when it has been over for a while and
+has no open task: from then on only an operator can change it, by putting a task back in
 line, which deletes its counts (:func:`forget`). So no request of a caller and no end of
 a task costs more because of the reports.
 
@@ -46,6 +46,7 @@ from fastagi.store.schema import Span
 #: A range of time in epoch seconds; the end does not belong to it.
 Range = tuple[float, float]
 
+_ONE_DAY: Final = timedelta(days=1)
 #: How long a day has been over when it is stored. If a clock is set back by less, no
 #: task is stored on such a day.
 SETTLED: Final = timedelta(hours=6)
@@ -229,8 +230,14 @@ _SET_ZONE: Final = (
     .values(zone=bindparam("new_zone"))
 )
 _ADD_ZONE: Final = insert(_zone)
-#: From the first day of a week or month into the next one.
-_NEXT: Final = {Span.WEEK: timedelta(days=7), Span.MONTH: timedelta(days=32)}
+#: From the first day of a week, month or year into the next one.
+_NEXT: Final = {
+    Span.WEEK: timedelta(days=7),
+    Span.MONTH: timedelta(days=32),
+    Span.YEAR: timedelta(days=366),
+}
+#: What the counts of a week, month or year are added up from.
+_PARTS: Final = {Span.WEEK: Span.DAY, Span.MONTH: Span.DAY, Span.YEAR: Span.MONTH}
 #: Later than every task, in epoch seconds.
 _FAR_FUTURE_S: Final = 1e12
 #: Maximum number of values in one list of a statement.
@@ -461,7 +468,7 @@ def _union(ranges: Iterable[Sequence[Range]]) -> list[Range]:
 def _covers(conn: sa.Connection, ranges: Mapping[str, Range]) -> dict[str, _Cover]:
     """Cover the range of each queue with what is stored, longest first, and gaps."""
     covers = {queue: _Cover(gaps=[whole]) for queue, whole in ranges.items()}
-    for span in (Span.MONTH, Span.WEEK, Span.DAY):
+    for span in (Span.YEAR, Span.MONTH, Span.WEEK, Span.DAY):
         gaps = _union(cover.gaps for cover in covers.values())
         stored = _stored(conn, span, gaps)
         for queue, cover in covers.items():
@@ -474,7 +481,7 @@ def _covers(conn: sa.Connection, ranges: Mapping[str, Range]) -> dict[str, _Cove
 def _stored(
     conn: sa.Connection, span: Span, ranges: Iterable[Range]
 ) -> dict[str, list[Range]]:
-    """Return the days, weeks or months of each queue that are stored, in order."""
+    """Return the spans of one length that are stored for each queue, in order."""
     stored: dict[str, list[Range]] = defaultdict(list)
     for begins_at, ends_at in ranges:
         given = {"span": span.value, "begins_at": begins_at, "ends_at": ends_at}
@@ -565,7 +572,7 @@ def not_stored(conn: sa.Connection, now: float, most: int) -> dict[LocalDay, lis
     waiting = _open_moments(conn)
     for queue, zone in zones(conn).items():
         has_open = {day_of(at, zone) for at in waiting.get(queue, ())}
-        first, last = day_of(begins_at, zone), day_of(settled, zone) - timedelta(days=1)
+        first, last = day_of(begins_at, zone), day_of(settled, zone) - _ONE_DAY
         stored = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
         days = (
             day
@@ -578,22 +585,19 @@ def not_stored(conn: sa.Connection, now: float, most: int) -> dict[LocalDay, lis
 
 
 def store_longer(conn: sa.Connection, most: int) -> int:
-    """Store weeks and months whose days are all stored.
+    """Store weeks, months and years whose parts are all stored.
 
     Args:
         conn: in a transaction.
-        most: maximum number of weeks and months, as callers wait meanwhile.
+        most: maximum number of weeks, months and years, as callers wait meanwhile.
 
     Returns:
         How many were stored; less than ``most``: no more are left.
     """
     stored = 0
     for queue, zone in zones(conn).items():
-        days = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
-        if not days:
-            continue
-        for span in (Span.WEEK, Span.MONTH):
-            found = _not_stored(conn, queue, zone, span, days)
+        for span in _PARTS:
+            found = _not_stored(conn, queue, zone, span)
             for first, last in found[: most - stored]:
                 _store_longer(conn, span, queue, first, last)
                 stored += 1
@@ -603,37 +607,46 @@ def store_longer(conn: sa.Connection, most: int) -> int:
 
 
 def _not_stored(
-    conn: sa.Connection,
-    queue: str,
-    zone: ZoneInfo,
-    span: Span,
-    days: Collection[float],
+    conn: sa.Connection, queue: str, zone: ZoneInfo, span: Span
 ) -> list[tuple[LocalDay, LocalDay]]:
-    """Return the first and last day of weeks or months that are not stored yet.
+    """Return the first and last day of what can be stored and is not yet.
 
     Args:
         conn: in a transaction.
         queue: the queue.
         zone: its time zone.
-        span: weeks or months.
-        days: when the stored days of the queue begin; all days must be among them.
+        span: weeks, months or years.
     """
+    parts = {begins for begins, _ in _stored_of(conn, queue, _PARTS[span])}
     known = {begins for begins, _ in _stored_of(conn, queue, span)}
     found = []
-    for first in sorted({_first_day(span, day_of(begins, zone)) for begins in days}):
-        last = _first_day(span, first + _NEXT[span]) - timedelta(days=1)
-        covered = list(local_days(first, last, zone))
-        if covered[0].begins_at not in known and all(
-            day.begins_at in days for day in covered if day.begins_at < day.ends_at
+    for first in sorted({_first_day(span, day_of(begins, zone)) for begins in parts}):
+        last = _first_day(span, first + _NEXT[span]) - _ONE_DAY
+        days = list(local_days(first, last, zone))
+        if days[0].begins_at not in known and all(
+            day.begins_at in parts
+            for day in days
+            if day.begins_at < day.ends_at and _begins(_PARTS[span], day.day)
         ):
-            found.append((covered[0], covered[-1]))
+            found.append((days[0], days[-1]))
     return found
 
 
+def _begins(span: Span, day: date) -> bool:
+    """Whether a day, week, month or year begins with a day."""
+    return _first_day(span, day) == day
+
+
 def _first_day(span: Span, day: date) -> date:
-    if span is Span.MONTH:
-        return day.replace(day=1)
-    return day - timedelta(days=day.weekday())
+    match span:
+        case Span.YEAR:
+            return day.replace(month=1, day=1)
+        case Span.MONTH:
+            return day.replace(day=1)
+        case Span.WEEK:
+            return day - day.weekday() * _ONE_DAY
+        case Span.DAY:
+            return day
 
 
 def store_day(conn: sa.Connection, queues: Iterable[str], day: LocalDay) -> int:
@@ -659,10 +672,10 @@ def store_day(conn: sa.Connection, queues: Iterable[str], day: LocalDay) -> int:
 def _store_longer(
     conn: sa.Connection, span: Span, queue: str, first: LocalDay, last: LocalDay
 ) -> None:
-    """Add up the stored days of a week or month and store that."""
+    """Add up the stored parts of a week, month or year and store that."""
     rows = conn.execute(
         select(_tally.c.kind, _tally.c.numbers).where(
-            _tally.c.span == Span.DAY.value,
+            _tally.c.span == _PARTS[span].value,
             _tally.c.queue == queue,
             _tally.c.begins_at >= first.begins_at,
             _tally.c.ends_at <= last.ends_at,
@@ -670,7 +683,7 @@ def _store_longer(
     )
     kinds: dict[str, Tally] = defaultdict(Counter)
     for kind, numbers in rows:
-        kinds[kind].update(json.loads(numbers))
+        add(kinds[kind], json.loads(numbers))
     _put(conn, span, queue, first.begins_at, last.ends_at, kinds)
 
 
@@ -691,7 +704,7 @@ def forget_if_set_back(conn: sa.Connection) -> None:
 
 
 def forget(conn: sa.Connection, queue: str, at: float) -> bool:
-    """Delete the stored counts of the day, week and month around a time.
+    """Delete the stored counts of the day, week, month and year around a time.
 
     Returns:
         False if they can not be counted again; nothing was changed.

@@ -235,10 +235,14 @@ def test_an_empty_database_gets_the_tables_of_the_schema(
         migrate.upgrade(empty_url)
     else:
         migrate.upgrade(empty_url, migrations=all_migrations)
+    opts = {
+        "compare_server_default": True,
+        "compare_type": True,
+        # Of SQLite only.
+        "include_name": lambda name, _type, _parents: name != "ix_task_text",
+    }
     with connect(empty_url).connect() as conn:
-        context = MigrationContext.configure(
-            conn, opts={"compare_server_default": True, "compare_type": True}
-        )
+        context = MigrationContext.configure(conn, opts=opts)
         assert compare_metadata(context, metadata) == []
 
 
@@ -315,8 +319,8 @@ def test_created_migrated_and_schema_are_the_same_to_the_letter_on_sqlite(
     assert _sqlite_schema(migrated) == as_created
     # What is not in the schema.
     del as_created["alembic_version"]
-    for trigger in ("task_event_update", "task_event_delete"):
-        del as_created[trigger]
+    for name in ("task_event_update", "task_event_delete", "ix_task_text"):
+        del as_created[name]
     assert _sqlite_schema(schema) == as_created
     assert {"task", "uq_task_open_number_key", "ix_task_number_key"} <= set(as_created)
     assert _as_sqlite_understands_it(created) == _as_sqlite_understands_it(migrated)

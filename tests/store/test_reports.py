@@ -295,6 +295,38 @@ def test_a_task_put_back_in_line_changes_the_report_of_a_stored_day(
     assert house.report().totals.reached == 1
 
 
+def test_a_year_is_counted_from_its_months_and_read_in_place_of_them(
+    house: House,
+) -> None:
+    house.ask("0")
+    house.call()
+    year = FIRST.year + 1
+    for month in (1, 6, 12):
+        house.now = noon(date(year, month, 28))
+        house.ask(f"{month}", "sales" if month == 6 else "support")
+        house.call()
+    house.now = noon(date(year, 12, 31), 23.5)
+    task = house.ask("1")
+    done(house.store.cancel(task, because(Code.CANCELLED_BY_HAND), house.now))
+    house.now = noon(date(year + 1, 3, 10))
+    given = {"first": date(year, 1, 1), "last": date(year + 1, 3, 1), "compare": False}
+    counted = house.report(**given)
+    assert (counted.totals.reached, counted.totals.cancelled) == (3, 1)
+    house.keep_counts()
+    assert house.report(**given) == counted
+    # The counts of a year are used, not those of its months and days.
+    tally = schema.tally
+    ends_at = noon(date(year + 1, 1, 1), 0).timestamp()
+    parts = tally.c.ends_at <= ends_at, tally.c.span.in_(["month", "week"])
+    house.change(sa.delete(tally).where(*parts))
+    house.change(sa.update(tally).where(tally.c.span == "day").values(numbers="{}"))
+    assert house.report(**given).totals == counted.totals
+    why, until = because(Code.REOPENED_BY_HAND), house.now + timedelta(hours=4)
+    done(house.store.retry(task, why, house.now, until))
+    years = sa.select(tally.c.queue).where(tally.c.span == "year").distinct()
+    assert house.run(lambda conn: conn.execute(years).scalars().all()) == ["sales"]
+
+
 def test_another_zone_of_a_queue_counts_its_days_anew(house: House) -> None:
     house.now = noon(FIRST, 23.5)
     house.ask("1")
