@@ -14,6 +14,8 @@ from tests.simulation.simulation import Failed
 
 #: Seeds that one process plays between two reports.
 _CHUNK = 25
+#: For so many seeds there is one with several Asterisks, and one with several services.
+_SEVERAL_EACH = 40
 _TELL_EACH_S = 10.0
 
 
@@ -23,6 +25,21 @@ def simulate(seed: int) -> Failed | None:
         return clusters.simulate(seed)
     several = seed >= nodes.NODES_FROM
     return nodes.simulate(seed) if several else simulation.simulate(seed)
+
+
+def with_several(first: int, count: int) -> Iterator[Sequence[int]]:
+    """Yield batches of seeds, with some of several Asterisks and services among them.
+
+    Such runs take ten times as long, so there is one of each kind for forty seeds.
+    """
+    for batch in chunks(first, count):
+        others = [
+            kind + seed // _SEVERAL_EACH
+            for seed in batch
+            if seed < nodes.NODES_FROM and seed % _SEVERAL_EACH == 0
+            for kind in (nodes.NODES_FROM, clusters.CLUSTERS_FROM)
+        ]
+        yield [*batch, *others]
 
 
 def chunks(first: int, count: int) -> Iterator[range]:
@@ -57,7 +74,7 @@ def play_all(first: int, count: int, jobs: int) -> Failed | None:
     done = 0
     # Modules are no garbage: no collection visits them.
     with multiprocessing.get_context("spawn").Pool(jobs, gc.freeze) as pool:
-        for failed in pool.imap(play, chunks(first, count)):
+        for failed in pool.imap(play, with_several(first, count)):
             if failed is not None:
                 return failed
             done = min(done + _CHUNK, count)
