@@ -339,9 +339,9 @@ def count(
         queues = [queue for queue, its in of_queues.items() if its == zone]
         begins_at, ends_at = ranges[queues[0]]
         given = {"queues": queues, "begins_at": begins_at, "ends_at": ends_at}
-        for row in conn.execute(_BY_DAY, given):
-            counts = dict(zip(COUNTS, row[2:], strict=True))
-            add(by_day[day_of(row.begins_at, zone)][row.kind], counts)
+        for at, kind, *figures in conn.execute(_BY_DAY, given).all():
+            counts = dict(zip(COUNTS, figures, strict=True))
+            add(by_day[day_of(at, zone)][kind], counts)
     gaps = {queue: cover.gaps for queue, cover in covers.items()}
     for (_, day), kinds in count_tasks(conn, gaps, of_queues).items():
         for kind, tally in kinds.items():
@@ -422,32 +422,30 @@ def _open_task(kind: str, asked_at: float, **more: Any) -> CountedTask:
 def _ended_tasks(
     conn: sa.Connection, given: Mapping[str, float], queues: Collection[str]
 ) -> Iterable[tuple[str, CountedTask]]:
-    rows = [row for row in conn.execute(_TASKS, given) if row.queue in queues]
+    rows = [row for row in conn.execute(_TASKS, given).all() if row.queue in queues]
     if not rows:
         return
-    between = {
-        "low": min(row.id for row in rows),
-        "high": max(row.id for row in rows),
-    }
+    ids = [row.id for row in rows]
+    between = {"low": min(ids), "high": max(ids)}
     attempts: dict[int, list[CountedAttempt]] = defaultdict(list)
-    for task_id, *attempt in conn.execute(_ATTEMPTS, between):
+    for task_id, *attempt in conn.execute(_ATTEMPTS, between).all():
         attempts[task_id].append(CountedAttempt(*attempt))
     reached = {
         task_id: (talk_at, net_wait_s)
-        for task_id, talk_at, net_wait_s in conn.execute(_REACHED, between)
+        for task_id, talk_at, net_wait_s in conn.execute(_REACHED, between).all()
     }
     repeats = {row.task_id: row.times for row in conn.execute(_REPEATS, between)}
-    for row in rows:
-        talk_at, net_wait_s = reached.get(row.id, (None, None))
+    for task_id, queue, kind, status, reason_code, asked_at in rows:
+        talk_at, net_wait_s = reached.get(task_id, (None, None))
         yield (
-            row.queue,
+            queue,
             CountedTask(
-                kind=row.kind,
-                status=row.status,
-                reason_code=row.reason_code,
-                asked_at=row.created_at,
-                repeats=repeats.get(row.id, 0),
-                attempts=attempts.get(row.id, ()),
+                kind=kind,
+                status=status,
+                reason_code=reason_code,
+                asked_at=asked_at,
+                repeats=repeats.get(task_id, 0),
+                attempts=attempts.get(task_id, ()),
                 talk_at=talk_at,
                 net_wait_s=net_wait_s,
             ),
@@ -516,9 +514,10 @@ def _stored_numbers(
     moments = sorted({begins_at for _, begins_at in used})
     for number in range(0, len(moments), _MAX_LISTED):
         some = moments[number : number + _MAX_LISTED]
-        for row in conn.execute(_NUMBERS, {"span": span.value, "all_begin_at": some}):
-            if (row.queue, row.begins_at) in used:
-                yield row.kind, row.numbers
+        given = {"span": span.value, "all_begin_at": some}
+        for queue, begins_at, kind, numbers in conn.execute(_NUMBERS, given).all():
+            if (queue, begins_at) in used:
+                yield kind, numbers
 
 
 # -- storing ---------------------------------------------------------------
