@@ -564,6 +564,28 @@ def test_reports_know_when_older_talks_began(unmade_url: str, older) -> None:
             conn.rollback()
 
 
+def test_counts_are_kept_and_may_be_of_a_year(unmade_url: str, older) -> None:
+    migrate.upgrade(unmade_url, migrations=older("0027"))
+    row = (
+        "INSERT INTO tally (span, queue, begins_at, kind, ends_at, asked, reached,"
+        " failed, expired, cancelled, served, numbers, last_task, final)"
+        " VALUES ('{}', 'support', {}, 'missed', {}, 7, 4, 1, 1, 1, 0,"
+        """ '{{"asked":7}}', 12, true)"""
+    )
+    with connect(unmade_url).begin() as conn:
+        for one in (("day", 86400, 172800), ("week", 0, 604800), ("month", 0, 2678400)):
+            conn.exec_driver_sql(row.format(*one))
+    before = everything(unmade_url)
+
+    migrate.upgrade(unmade_url)
+
+    assert everything(unmade_url)["tally"] == before["tally"]
+    with connect(unmade_url).begin() as conn:
+        conn.exec_driver_sql(row.format("year", 0, 31536000))
+        with pytest.raises(sa.exc.IntegrityError):
+            conn.exec_driver_sql(row.format("hour", 0, 3600))
+
+
 def test_events_are_kept_and_may_be_notes(unmade_url: str, older) -> None:
     migrate.upgrade(unmade_url, migrations=older("0021"))
     no = "0" if unmade_url.startswith("sqlite") else "false"
