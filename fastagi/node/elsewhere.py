@@ -10,10 +10,12 @@ it is still there then, it goes into the line here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from attrs import frozen
+
+from twisted.logger import Logger
 
 from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import Turn
@@ -63,7 +65,11 @@ class Agents:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return what :meth:`as_text` wrote."""
+        """Return what :meth:`as_text` wrote.
+
+        Raises:
+            ValueError, LookupError, TypeError: another version wrote it in another way.
+        """
         told: dict[str, Any] = json.loads(text)
         last = told["last"]
         return cls(
@@ -76,6 +82,8 @@ class Agents:
 
 class AgentsElsewhere:
     """What other services tell of the agents of each queue."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -108,9 +116,22 @@ class AgentsElsewhere:
             return False
         self._texts = told
         self._agents = {
-            queue: tuple(map(Agents.read, texts)) for queue, texts in told.items()
+            queue: tuple(self._read(queue, texts)) for queue, texts in told.items()
         }
         return True
+
+    def _read(self, queue: str, texts: Iterable[str]) -> Iterator[Agents]:
+        for text in texts:
+            try:
+                yield Agents.read(text)
+            except (ValueError, LookupError, TypeError) as error:
+                # As if it had no agents: then tasks are called from here.
+                self._log.warn(
+                    "what another service tells of the agents of the queue {queue} is"
+                    " left out, as this version does not understand it: {error!r}",
+                    queue=queue,
+                    error=error,
+                )
 
     def logged_in(self, queue: str) -> frozenset[str]:
         """Return the agents of a queue who are logged in and not paused there."""

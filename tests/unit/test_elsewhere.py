@@ -6,10 +6,12 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import pytest
 from attrs import evolve
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from fastagi.domain.turns import ANY_TURN, Turn
@@ -37,6 +39,28 @@ class AgentsTests(SynchronousTestCase):
         # Who is free is not told.
         free = evolve(FREE, free=frozenset({"PJSIP/bob"}))
         self.assertEqual(free.as_text(), FREE.as_text())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"last": 7, "logged_in": [], "named": []}']
+)
+def test_what_another_version_tells_in_another_way_is_left_out(
+    text: str, logged: list[LogEvent]
+) -> None:
+    clock = MachineClock(cast(IReactorTime, Clock()))
+    elsewhere = AgentsElsewhere(
+        clock=clock, background=Background(clock), look_again=lambda: None
+    )
+    told = {"support": (text, FREE.as_text()), "sales": (text,)}
+    assert elsewhere.are(told)
+    assert elsewhere.named("support") == [BOB]
+    assert elsewhere.have_agent_for(TASK)
+    assert not elsewhere.named("sales")
+    # Once, until something else is told.
+    assert not elsewhere.are(told)
+    assert ["does not understand it" in formatEvent(one) for one in logged] == [
+        True
+    ] * 2
 
 
 class AgentsElsewhereTests(SynchronousTestCase):
