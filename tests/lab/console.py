@@ -42,7 +42,7 @@ _SETTINGS: Final = {
         "opening_hours": {"time_zone": "Europe/Berlin"},
         "offers": {"enabled": True},
     },
-    "number_plan": {"region": "DE"},
+    "number_plan": {"region": "DE", "own_numbers": [r"\+49305550100"]},
 }
 #: Alarms come soon, so that there is one to see.
 _WEB_SETTINGS: Final = {
@@ -100,7 +100,15 @@ class Town(Starting):
         # Nobody listens, and voices need processor time.
         self.lab.voices = False
         self.lab.lifetime_s = _LIFETIME_S
-        self.service = self.lab.service(_SETTINGS, start=False)
+        # So that the page Health shows what it does on the machine of an Asterisk.
+        directories = {
+            "config_dir": str(asterisk.home / "etc"),
+            "sounds_dir": str(asterisk.home / "data/sounds"),
+        }
+        self.service = self.lab.service(
+            {**_SETTINGS, "asterisk": directories}, start=False
+        )
+        self.service.config.chmod(0o640)
         made = self.service.cli("db", "upgrade")
         if made.exit_code:
             raise LabError(f"no database could be made:\n{made.out}{made.err}")
