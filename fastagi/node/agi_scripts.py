@@ -132,8 +132,12 @@ class AgiScripts:
         status = await self._choices.ask(
             agi, asked, _pressed(agi.request), partial(self._tell_answer, agi)
         )
-        self._offers.ended(
-            asked.uniqueid,
+        if status is None:
+            # After an answer the outcome is known.
+            self._offers.ended(asked.uniqueid, OfferOutcome.REFUSED)
+            return
+        self._offer_ended(
+            asked,
             OfferOutcome.DECLINED
             if status is dialplan.Answer.BACK
             else OfferOutcome.REFUSED,
@@ -192,9 +196,16 @@ class AgiScripts:
             prompt = "&".join(words)
         await tell(agi, status, prompt)
         # Not before: a request whose answer is lost is taken back.
+        self._offer_ended(
+            request, OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED
+        )
+
+    def _offer_ended(self, request: CallbackRequest, outcome: OfferOutcome) -> None:
+        """Note what a caller did, if a callback was offered."""
+        # A process that has not seen the caller wait did not make the offer.
+        is_unseen = self._joined_elsewhere is not None or request.joined_at is None
         self._offers.ended(
-            request.uniqueid,
-            OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED,
+            request.uniqueid, outcome, request.linkedid if is_unseen else ""
         )
 
     async def position(self, agi: AgiSession) -> None:
@@ -312,13 +323,15 @@ class AgiScripts:
 
         If another service holds the Asterisk, the dialplan asks the next address.
         """
-        if self._joined_elsewhere is not None:
-            return
         args = agi.request.args
         timed_out = len(args) <= 4 or args[4] != _READ_OK
+        is_unseen = self._joined_elsewhere is not None or (
+            bool(args) and self._joined_at(agi.request, args[0]) is None
+        )
         self._offers.ended(
             agi.request.uniqueid,
             OfferOutcome.TIMED_OUT if timed_out else OfferOutcome.DECLINED,
+            _linkedid(agi.request) if is_unseen else "",
         )
         await self.position(agi)
 

@@ -60,6 +60,9 @@ _MAX_LOST: Final = 3
 #: Longest duration of the questions to a caller, including those after the key
 #: (`callback-choose`), in seconds; after that the call has gone elsewhere.
 _LONGEST_S: Final = 320.0
+#: How long an offer is looked for that another service made; its machine's clock may
+#: differ.
+_LOOKED_FOR: Final = timedelta(days=1)
 #: Maximum number of numbers and calls that are remembered.
 _MAX_REMEMBERED: Final = 10_000
 
@@ -471,10 +474,22 @@ class Offers:
         if not stays:
             self.ended(uniqueid, OfferOutcome.REFUSED)
 
-    def ended(self, uniqueid: str, outcome: OfferOutcome) -> None:
-        """Store the outcome of the caller's offer, if there is one."""
+    def ended(self, uniqueid: str, outcome: OfferOutcome, linkedid: str = "") -> None:
+        """Store the outcome of the caller's offer, if there is one.
+
+        Args:
+            uniqueid: the caller's channel.
+            outcome: what the caller did.
+            linkedid: of a call in which another service, or a former process, may have
+                made the offer; empty: only this process may have.
+        """
         offer = self._open.pop(uniqueid, None)
         if offer is None:
+            if linkedid and self._settings().has_offers:
+                self._background.start(
+                    "storing the end of an offer that another service made",
+                    self._store_end_of_call(linkedid, outcome, self._clock.now()),
+                )
             return
         self._log.info(
             "the callback offered to {number} in queue {queue}: {outcome}",
@@ -500,6 +515,25 @@ class Offers:
             too_late=lambda: self._clock.now() - at > timedelta(hours=1),
             linkedid=offer.linkedid,
         )
+
+    async def _store_end_of_call(
+        self, linkedid: str, outcome: OfferOutcome, at: datetime
+    ) -> None:
+        has_ended = await until_stored(
+            lambda: self._store.end_offer_of_call(
+                linkedid, at - _LOOKED_FOR, outcome, at
+            ),
+            "the end of an offer that another service made is not stored yet",
+            self._background,
+            too_late=lambda: self._clock.now() - at > timedelta(hours=1),
+            linkedid=linkedid,
+        )
+        if has_ended:
+            self._log.info(
+                "the callback that another service offered: {outcome}",
+                outcome=outcome.value,
+                linkedid=linkedid,
+            )
 
     def caller_joined(self, _queue: str, uniqueid: str) -> None:
         """A caller is in a queue: an outcome not reported by now stays unknown."""

@@ -29,6 +29,20 @@ _END: Final = (
     )
     .values(outcome=bindparam("known"), ended_at=bindparam("known_at"))
 )
+#: The service that made the offer may see first that the caller has left.
+_END_OF_CALL: Final = (
+    update(_offer)
+    .where(
+        _offer.c.id
+        == select(func.max(_offer.c.id))
+        .where(
+            _offer.c.linkedid == bindparam("of_call"), _offer.c.at >= bindparam("since")
+        )
+        .scalar_subquery(),
+        _offer.c.outcome.in_((OfferOutcome.ASKED.value, OfferOutcome.HUNG_UP.value)),
+    )
+    .values(outcome=bindparam("known"), ended_at=bindparam("known_at"))
+)
 _SINCE: Final = (
     select(_offer.c.number, func.max(_offer.c.at))
     .where(_offer.c.at >= bindparam("since"))
@@ -94,6 +108,34 @@ def end(
         _END,
         {"offer_id": offer_id, "known": outcome.value, "known_at": at.timestamp()},
     )
+
+
+def end_of_call(
+    conn: sa.Connection,
+    linkedid: str,
+    since: datetime,
+    outcome: OfferOutcome,
+    at: datetime,
+) -> bool:
+    """Store what a caller did whose offer another service made, or a former process.
+
+    Args:
+        conn: in a transaction.
+        linkedid: of the call.
+        since: no earlier offer is looked for.
+        outcome: what the caller did.
+        at: when.
+
+    Returns:
+        Whether the latest offer in this call had no outcome yet.
+    """
+    ended = {
+        "of_call": linkedid,
+        "since": since.timestamp(),
+        "known": outcome.value,
+        "known_at": at.timestamp(),
+    }
+    return bool(conn.execute(_END_OF_CALL, ended).rowcount)
 
 
 def latest(conn: sa.Connection, since: datetime) -> dict[str, datetime]:

@@ -1174,6 +1174,18 @@ class TaskStore:
         """Store what the caller did; the first outcome of an offer stays."""
         await self._database.run("end offer", offers.end, offer_id, outcome, at)
 
+    async def end_offer_of_call(
+        self, linkedid: str, since: datetime, outcome: OfferOutcome, at: datetime
+    ) -> bool:
+        """Store what a caller did whose offer another service made, or a former one.
+
+        Returns:
+            Whether the latest offer in the call, not before ``since``, had no outcome.
+        """
+        return await self._database.run(
+            "end offer of call", offers.end_of_call, linkedid, since, outcome, at
+        )
+
     async def latest_offers(self, since: datetime) -> dict[str, datetime]:
         """Return when each number was last offered a callback, not before ``since``."""
         return await self._database.run("latest offers", offers.latest, since)

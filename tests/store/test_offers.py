@@ -83,6 +83,29 @@ def test_outcomes_are_counted(store: TaskStore) -> None:
     assert sum(later.values()) == 1
 
 
+def test_offer_of_another_service_is_ended_by_its_call(store: TaskStore) -> None:
+    first = add(store, offer(1, linkedid="7"))
+    add(store, offer(2, linkedid="7"))
+    add(store, offer(3, linkedid="8"))
+    done(store.end_offer(first, OfferOutcome.DECLINED, AT))
+
+    def end(linkedid: str, outcome: OfferOutcome, since: datetime = AT) -> bool:
+        return done(store.end_offer_of_call(linkedid, since, outcome, AT))
+
+    assert not end("9", OfferOutcome.ACCEPTED)
+    assert not end("7", OfferOutcome.ACCEPTED, AT + timedelta(seconds=3))
+    assert end("7", OfferOutcome.HUNG_UP)
+    # The service that made it may have seen the end before the other one stored it.
+    assert end("7", OfferOutcome.ACCEPTED)
+    assert not end("7", OfferOutcome.REFUSED)
+    outcomes = [one.outcome for one in done(store.offers(10))]
+    assert outcomes == [
+        OfferOutcome.ASKED,
+        OfferOutcome.ACCEPTED,
+        OfferOutcome.DECLINED,
+    ]
+
+
 def test_a_number_that_would_be_refused_is_not_offered_anything(
     store: TaskStore,
 ) -> None:

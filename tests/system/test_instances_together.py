@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from typing import Any
+
 from fastagi.domain.attempt import Disposition
+from fastagi.speech.prompts import Phrase
 from fastagi.store import leases, together, told
-from tests.emulator.calls import AgiRun
+from tests.emulator.calls import AgiRun, LiveCall
 from tests.emulator.scenarios import NO_ANSWER, Answers
+from tests.harness.world import ServiceProcess
 from tests.system import test_nodes_neighbours as neighbours
 from tests.system.harness import ALICE, ANSWERS, BOB, NUMBER, TALKS_10S, live_first
+from tests.system.test_offers import NO_REASON
 from tests.system.two_instances import TwoInstances
 
 TALKS_A_MINUTE = Answers(after_s=3, hangs_up_after_s=60)
@@ -268,6 +275,84 @@ class TogetherTests(TwoInstances):
         self.world.run(5)
         self.assertEqual(late.heard, ["callback-queue/accepted"])
         self.flushLoggedErrors()
+
+    def offered_then_asks(
+        self, process: ServiceProcess, key: str, **queue: Any
+    ) -> LiveCall:
+        """Return a caller on ``default`` whose key another service is told of."""
+        call = self.asterisk.call("support", NUMBER, answers_offer=key, **queue)
+        self.world.run_until(lambda: call.offered_at, 60)
+        self.asterisk.doors = [process.agi]
+        return call
+
+    def both_offer(self, **queue: Any) -> tuple[ServiceProcess, ServiceProcess]:
+        self.alice.busy()
+        offers = {**NO_REASON, "after": "30s"}
+        self.asterisk.prompt_s = 5
+        a, b = self.both(offers=offers, **queue)
+        self.asterisk.doors = [b.agi, a.agi]
+        return a, b
+
+    def outcomes(self) -> list[str]:
+        path = self.world.directory / "callback.db"
+        with closing(sqlite3.connect(path)) as database:
+            return [one for (one,) in database.execute("SELECT outcome FROM offer")]
+
+    def test_offer_is_accepted_at_another_service(self) -> None:
+        _a, b = self.both_offer()
+        call = self.offered_then_asks(b, "1")
+        self.world.run_until(lambda: call.gone, 60)
+        self.world.run(1)
+        self.assertEqual(call.heard[-1], "callback-queue/accepted")
+        self.assertEqual(self.outcomes(), ["accepted"])
+
+    def test_offer_is_accepted_elsewhere_though_the_caller_was_seen_to_leave(
+        self,
+    ) -> None:
+        _a, b = self.both_offer()
+        call = self.offered_then_asks(b, "1")
+        b.database.broken["end offer of call"] = "away"
+        self.world.run_until(lambda: call.gone, 60)
+        self.world.run(1)
+        self.assertEqual(self.outcomes(), ["hung up"])
+        b.database.broken.clear()
+        self.world.run(10)
+        self.assertEqual(self.outcomes(), ["accepted"])
+        self.flushLoggedErrors()
+
+    def test_offer_is_accepted_after_its_service_has_died(self) -> None:
+        a, b = self.both_offer()
+        self.asterisk.prompt_s = 30
+        call = self.offered_then_asks(b, "1")
+        a.kill()
+        self.world.run_until(lambda: len(self.held(b)) == 2, 20)
+        self.assertTrue(call.is_asked)
+        self.world.run_until(lambda: call.gone, 60)
+        self.world.run(1)
+        self.assertEqual(self.outcomes(), ["accepted"])
+
+    def assert_not_accepted(self, key: str, outcome: str) -> None:
+        _a, b = self.both_offer()
+        call = self.offered_then_asks(b, key)
+        self.world.run_until(lambda: call.waiting, 60)
+        # A key that the caller presses later is another matter.
+        call.press()
+        self.world.run_until(lambda: call.gone, 60)
+        self.world.run(1)
+        self.assertEqual(self.outcomes(), [outcome])
+
+    def test_offer_is_declined_at_another_service(self) -> None:
+        self.assert_not_accepted("5", "declined")
+
+    def test_offer_is_not_answered_at_another_service(self) -> None:
+        self.assert_not_accepted("", "timed out")
+
+    def test_caller_who_goes_back_from_the_questions_elsewhere_declines(self) -> None:
+        _a, b = self.both_offer(choices={"confirm_number": True})
+        call = self.offered_then_asks(b, "1", answers=((Phrase.BACK_PRESS, "3"),))
+        self.world.run_until(lambda: call.waiting, 200)
+        self.world.run(1)
+        self.assertEqual(self.outcomes(), ["declined"])
 
     def test_only_the_holder_answers_what_it_alone_knows(self) -> None:
         self.both()
