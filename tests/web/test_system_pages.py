@@ -7,14 +7,18 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from fastagi.service.commands import CheckSettings, Command, RunCheck, ShowSettings
+from fastagi.store import migrate
 from fastagi.web.people.access import Role
 from fastagi.web.service_client import ServiceDown
 from tests.web.console import Browser, browser_in, person
+from tests.web.several_services import add_services
 
 _INCLUDED = "/etc/callback-queue/queues.d/freepbx.yaml"
 _SETTINGS = {
@@ -264,3 +268,69 @@ def test_of_one_asterisk_no_name_is_shown(browser: Browser) -> None:
 def test_without_any_link_no_callback_is_placed_at_all(browser: Browser) -> None:
     _with_nodes(browser, _node("pbx1", connected=False), _node("pbx2", connected=False))
     assert "No connection to Asterisk." in browser.page("/")
+
+
+def _services_part(page: str) -> str:
+    return page.split('id="services"')[1].split("</section>")[0]
+
+
+def _row(part: str, name: str) -> str:
+    return part.split(f"<span>{name}")[1].split("</tr>")[0]
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[Browser]:
+    """A process whose service is one of three."""
+    url = f"sqlite:///{tmp_path}/callback-queue.db"
+    migrate.upgrade(url)
+    add_services(url)
+    with browser_in(tmp_path) as browser:
+        yield browser
+
+
+def test_services_on_one_database_are_on_health(several: Browser) -> None:
+    part = _services_part(several.page("/health"))
+    asked = _row(part, "a")
+    assert "asked by this page" in asked
+    assert "pbx, process 812" in asked
+    assert "pbx1 <" in asked and "pbx2 <" in asked
+    other = _row(part, "b")
+    assert "no Asterisk" in other
+    assert "<code>queues.sales.attempts</code> (and of 1 more queue)" in other
+    assert "5, but 3 at a" in other
+    assert "sudo systemctl reload callback-queue" in part
+    assert "No service holds the Asterisk pbx3." in part
+
+
+def test_a_service_that_does_not_run_is_marked_in_words(several: Browser) -> None:
+    gone = _row(_services_part(several.page("/health")), "c")
+    assert "does not run" in gone
+    assert "<time" in gone.split('data-label="Last seen"')[1].split("</td>")[0]
+    assert "other version" in gone
+    assert "other version" not in _row(_services_part(several.page("/health")), "b")
+    russian = several.page("/health", **{"accept-language": "ru"})
+    assert "не работает" in _row(_services_part(russian), "c")
+    assert "не работает" not in _row(_services_part(russian), "b")
+
+
+def test_services_are_on_health_while_the_own_one_can_not_be_reached(
+    several: Browser,
+) -> None:
+    with mock.patch.object(type(several.parts.live), "snapshot", None):
+        part = _services_part(several.page("/health"))
+    assert "asked by this page" not in part
+    assert "pbx-b, process 77" in part
+
+
+def test_one_service_with_one_asterisk_is_in_no_table(browser: Browser) -> None:
+    _with_nodes(browser, _node("default"))
+    assert 'id="services"' not in browser.page("/health")
+
+
+def test_one_service_with_two_asterisks_says_that_it_holds_them(
+    browser: Browser,
+) -> None:
+    _with_nodes(browser, _node("pbx1"), _node("pbx2"))
+    part = _services_part(browser.page("/health"))
+    assert "pbx1<br>pbx2" in part
+    assert "Other settings" not in part

@@ -21,16 +21,21 @@ from fastapi.responses import Response
 
 from fastagi import __version__
 from fastagi.service.commands import CheckSettings, RunCheck, ShowSettings
+from fastagi.web import services
 from fastagi.web.console.actions import Refusal, attempt
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import N_
 from fastagi.web.console.live_page import notice_of
+from fastagi.web.console.say import UNKNOWN
 from fastagi.web.masking import masked
 from fastagi.web.people.access import Right
+from fastagi.web.records import RecordsUnavailable
 
 router = APIRouter()
 
 _LONGEST_SEARCH: Final = 100
+#: Longest value of a setting that differs between services.
+_LONGEST_VALUE: Final = 60
 #: Where values are from, in words.
 ORIGINS: Final[Mapping[str, str]] = {
     "file": N_("line %(line)s"),
@@ -123,6 +128,14 @@ def _yaml(value: object) -> str:
             return json.dumps(value, ensure_ascii=False)
 
 
+def _short(value: object) -> str:
+    """Return a value as in the file, cut if it is long."""
+    text = _yaml(value)
+    if len(text) > _LONGEST_VALUE:
+        text = f"{text[:_LONGEST_VALUE]}…"
+    return text or UNKNOWN
+
+
 @router.get("/health")
 async def health(
     frame: Annotated[Frame, Depends(framed(Right.HEALTH_READ))],
@@ -134,7 +147,7 @@ async def health(
         findings=None,
         checked=None,
         refusal=None,
-        **_state(frame),
+        **await _state(frame),
     )
 
 
@@ -158,12 +171,14 @@ async def check(
         findings=findings,
         levels=levels,
         refusal=refusal,
-        **_state(frame),
+        **await _state(frame),
     )
 
 
-def _state(frame: Frame) -> dict[str, Any]:
+async def _state(frame: Frame) -> dict[str, Any]:
     return {
+        "services": await _services(frame),
+        "value": _short,
         "web_version": __version__,
         "sending": frame.parts.signals.lease,
         "alarms": [
@@ -172,6 +187,15 @@ def _state(frame: Frame) -> dict[str, Any]:
             if frame.who.queues is None or one.queue in frame.who.queues
         ],
     }
+
+
+async def _services(frame: Frame) -> services.Services:
+    service = frame.snapshot["service"] if frame.snapshot else None
+    try:
+        return await frame.parts.records.read(services.read_all, service)
+    except RecordsUnavailable:
+        # The page says what is wrong with the database.
+        return services.only(service)
 
 
 @router.get("/health/bundle.zip")
