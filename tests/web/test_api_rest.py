@@ -23,7 +23,7 @@ from fastagi.domain.task import Kind
 from fastagi.doors import live_json
 from fastagi.store import guards
 from fastagi.store.engine import Database
-from fastagi.web.api import events, live
+from fastagi.web.api import events, live, models
 from fastagi.web.live import Subscription
 from fastagi.web.people import tokens
 from fastagi.web.people.access import Principal, Right
@@ -33,6 +33,7 @@ from fastagi.web.state.sending import SendingLease
 from tests.harness.world import START
 from tests.web import live_state
 from tests.web.api_rig import ADMIN, SITE, SUPERVISOR, VIEWER, WALL, ApiRig, problem
+from tests.web.several_services import HOST, PID, add_services
 
 
 @pytest.fixture
@@ -521,6 +522,40 @@ def test_health_names_the_process_that_sends(rig: ApiRig) -> None:
     rig.run(other.release())
     rig.run(rig.parts.signals.lease.look())
     assert rig.get("/health").json()["sending"]["here"]
+
+
+def test_health_names_the_services_on_the_database(rig: ApiRig) -> None:
+    health = rig.get("/health").json()
+    assert (health["services"], health["asterisks_without_service"]) == ([], [])
+    add_services(rig.world.url)
+    holder = {"host": HOST, "pid": PID, "since": "t"}
+    rig.live("snapshot", _snapshot(service={**_SERVICE, "holder": holder}))
+    health = rig.get("/health").json()
+    a, b, c = health["services"]
+    assert [one["name"] for one in (a, b, c)] == ["a", "b", "c"]
+    assert [one["asked"] for one in (a, b, c)] == [True, False, False]
+    assert [one["running"] for one in (a, b, c)] == [True, True, False]
+    assert [one["name"] for one in a["asterisks"]] == ["pbx1", "pbx2"]
+    assert a["asterisks"][0]["since"] == a["since"]
+    assert (b["host"], b["pid"], b["asterisks"]) == ("pbx-b", 77, [])
+    (difference,) = b["differences"]
+    assert difference == {
+        "name": "queues.sales.attempts",
+        "here": 3,
+        "there": 5,
+        "more_queues": 1,
+        "words": "queues.sales.attempts (and of 1 more queue) is 3 here and 5 at"
+        " instance b (pbx-b)",
+    }
+    assert (c["host"], c["pid"], c["since"], c["version"]) == (
+        None,
+        None,
+        None,
+        "0.1.9",
+    )
+    assert c["seen_at"] < b["seen_at"]
+    assert health["asterisks_without_service"] == ["pbx3"]
+    models.Health.model_validate(health)
 
 
 def test_one_learns_who_one_is(rig: ApiRig) -> None:

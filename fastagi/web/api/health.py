@@ -10,9 +10,10 @@ from fastapi import Depends
 from starlette.responses import JSONResponse
 
 from fastagi import __version__
-from fastagi.doors.codec import links, out_of_work
+from fastagi.doors.codec import iso, links, out_of_work
 from fastagi.errors import Problem
 from fastagi.service.commands import RunCheck
+from fastagi.web import services
 from fastagi.web.api import models
 from fastagi.web.api.common import Parts, api_router, command, described, do
 from fastagi.web.api.problems import ApiProblem
@@ -102,6 +103,7 @@ async def health(parts: Parts, who: Reader) -> Any:
             "asterisk": asterisk,
             "database": database,
             "sending": _sending(parts),
+            **await _services(parts),
         }
     )
 
@@ -118,6 +120,45 @@ async def check(parts: Parts, who: Reader) -> Any:
     It takes some seconds. Nothing is changed.
     """
     return JSONResponse(await do(parts, command(RunCheck), who, within_s=_CHECK_S))
+
+
+async def _services(parts: WebParts) -> dict[str, Any]:
+    service = parts.live.snapshot and parts.live.snapshot["service"]
+    try:
+        found = await parts.records.read(services.read_all, service)
+    except RecordsUnavailable:
+        # What is wrong with the database is told beside it.
+        found = services.only(service)
+    return {
+        "services": [_service_json(one) for one in found.all],
+        "asterisks_without_service": list(found.not_held),
+    }
+
+
+def _service_json(one: services.Service) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "version": one.version,
+        "asked": one.is_asked,
+        "running": one.runs,
+        "seen_at": iso(one.seen_at),
+        "host": one.host,
+        "pid": one.pid,
+        "since": iso(one.since),
+        "asterisks": [
+            {"name": name, "since": iso(since)} for name, since in one.asterisks
+        ],
+        "differences": [
+            {
+                "name": difference.name,
+                "here": difference.here,
+                "there": difference.there,
+                "more_queues": difference.more,
+                "words": difference.words(one.where),
+            }
+            for difference in one.differences
+        ],
+    }
 
 
 def _sending(parts: WebParts) -> dict[str, Any]:

@@ -736,6 +736,44 @@ class Sending(BaseModel):
     since: datetime | None
 
 
+class HeldAsterisk(BaseModel):
+    """An Asterisk that a service holds."""
+
+    name: str
+    since: datetime | None = Field(description="Null: since the service runs.")
+
+
+class OtherSetting(BaseModel):
+    """A setting that a service has otherwise than the one that is asked."""
+
+    name: str = Field(description="As in the file: `queues.support.attempts`.")
+    here: Any = Field(
+        description="Its value at the service that is asked, as in the file; while that"
+        " one does not answer, at the first one that runs."
+    )
+    there: Any = Field(description="Its value at this service.")
+    more_queues: int = Field(description="In how many more queues it differs alike.")
+    words: str
+
+
+class OneService(BaseModel):
+    """One of the services on the database."""
+
+    name: str = Field(description="`instance.name`; empty: it has none.")
+    version: str
+    asked: bool = Field(description="Whether this web process asks it.")
+    running: bool
+    seen_at: datetime = Field(description="When it certainly ran.")
+    host: str | None = Field(description="Null, like the next two: it does not run.")
+    pid: int | None
+    since: datetime | None
+    asterisks: list[HeldAsterisk]
+    differences: list[OtherSetting] = Field(
+        description="All services should have the same settings. Write the same in the"
+        " settings file of each, and reload it."
+    )
+
+
 class Health(BaseModel):
     """The state of the system."""
 
@@ -745,6 +783,13 @@ class Health(BaseModel):
     asterisk: Part
     database: Part
     sending: Sending
+    services: list[OneService] = Field(
+        description="All services on the database that run, or ran within a day; empty"
+        " if there is one service with one Asterisk."
+    )
+    asterisks_without_service: list[str] = Field(
+        description="No callback is placed from these until a service holds them."
+    )
 
 
 class CheckFinding(BaseModel):
