@@ -2,15 +2,15 @@
 """Metrics for Prometheus. ``docs/metrics.md`` explains each one.
 
 The state comes from the live view, open tasks from the database, and what has happened
-from the events of tasks. Labels are queues, codes and states: no numbers, no names of
-people, and nothing that grows without limit.
+from the events of tasks. Labels are queues, services, codes and states: no numbers, no
+names of people, and nothing that grows without limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -32,6 +32,8 @@ from fastagi.doors.codec import out_of_work
 from fastagi.errors import CallbackError
 from fastagi.store import schema
 from fastagi.store.story_events import StoryPosition, lag
+from fastagi.web import services
+from fastagi.web.services import Service
 from fastagi.web.signals import endpoints
 from fastagi.web.signals.addresses import OUTCOMES
 from fastagi.web.signals.alarms import Alarm, AlarmKind, Lease, Live, Storage
@@ -91,6 +93,19 @@ FAMILIES: Final = {
             (),
             "1 if the service is connected to Asterisk. Missing while it does not"
             " answer.",
+        ),
+        Family(
+            "callback_services",
+            _G,
+            ("state",),
+            "Services with a name on this database: running, not_running (for a day)."
+            " Missing if there is none.",
+        ),
+        Family(
+            "callback_asterisks_held",
+            _G,
+            ("service",),
+            "Asterisks that a service with a name holds.",
         ),
         Family(
             "callback_lease_held",
@@ -232,6 +247,8 @@ class _Read:
     lag: Mapping[str, tuple[int, float | None]]
     #: Endpoints of webhooks by state.
     webhooks: Mapping[str, int]
+    #: Those that have a name.
+    services: Sequence[Service]
     database_up: bool
 
 
@@ -303,7 +320,7 @@ class Metrics:
             positions["metrics"] = self._tally.position
         began = time.monotonic()
         try:
-            tasks, oldest, lag = await self._records.read(_read_tasks, positions)
+            tasks, oldest, lag, found = await self._records.read(_read_all, positions)
         except CallbackError:
             return _Read(
                 open_tasks={},
@@ -311,6 +328,7 @@ class Metrics:
                 took_s=time.monotonic() - began,
                 lag={},
                 webhooks=webhooks,
+                services=(),
                 database_up=False,
             )
         return _Read(
@@ -319,6 +337,7 @@ class Metrics:
             took_s=time.monotonic() - began,
             lag=lag,
             webhooks=webhooks,
+            services=found,
             database_up=True,
         )
 
@@ -372,6 +391,13 @@ class Metrics:
         write.add("callback_build_info", 1, __version__, service.get("version", ""))
         write.add("callback_service_up", snapshot is not None)
         write.add("callback_database_up", read.database_up)
+        if read.services:
+            running = [one for one in read.services if one.runs]
+            write.add("callback_services", len(running), "running")
+            gone = len(read.services) - len(running)
+            write.add("callback_services", gone, "not_running")
+            for one in read.services:
+                write.add("callback_asterisks_held", len(one.asterisks), one.name)
         if read.database_up:
             write.add("callback_database_read_seconds", read.took_s)
         if not service:
@@ -550,12 +576,13 @@ OPEN_TASKS: Final = sa.select(
 ).group_by(_OPEN.c.queue, _OPEN.c.status, _OPEN.c.reason_code)
 
 
-def _read_tasks(
+def _read_all(
     conn: sa.Connection, positions: Mapping[str, StoryPosition]
 ) -> tuple[
     dict[tuple[str, str, str], int],
     dict[str, float],
     dict[str, tuple[int, float | None]],
+    tuple[Service, ...],
 ]:
     tasks: dict[tuple[str, str, str], int] = {}
     oldest: dict[str, float] = {}
@@ -563,4 +590,4 @@ def _read_tasks(
         tasks[queue, status, reason] = count
         oldest[queue] = min(since, oldest.get(queue, since))
     behind = {reader: lag(conn, position) for reader, position in positions.items()}
-    return tasks, oldest, behind
+    return tasks, oldest, behind, services.read(conn)

@@ -32,6 +32,7 @@ from fastagi.web.signals.settings import AlarmSettings, Level
 from fastagi.web.signals.tally import Tally
 from tests.store.harness import NOW
 from tests.web.api_rig import ADMIN, VIEWER, ApiRig
+from tests.web.several_services import add_services
 from tests.web.signals.harness import World, in_world
 from tests.web.signals.live_state import live_state
 
@@ -47,7 +48,8 @@ LABELS: dict[str, set[str]] = {
     "result": set(Disposition),
     "kind": set(TaskKind),
     "state": {"free", "ringing", "busy", "wrapping_up", "paused", "unavailable"}
-    | {"working", "failing", "disabled"},
+    | {"working", "failing", "disabled"}
+    | {"running", "not_running"},
     "reader": {"metrics", "webhooks", "queue_log"},
     "outcome": {"delivered", "refused", "no_answer", "address_refused", "gone"}
     | {"sent", "failed"},
@@ -154,6 +156,22 @@ def test_all_metrics_of_a_busy_service(tmp_path: Path) -> None:
                         assert name in {"queue", "le", "version", "service_version"}
         openmetrics = await rendered(world, tally, "application/openmetrics-text")
         assert len(list(parse_openmetrics(openmetrics))) >= len(FAMILIES)
+
+    in_world(tmp_path, test)
+
+
+def test_metrics_of_several_services(tmp_path: Path) -> None:
+    async def test(world: World) -> None:
+        tally = build_tally(world)
+        found = parsed(await rendered(world, tally))
+        assert not found["callback_services"].samples
+        assert not found["callback_asterisks_held"].samples
+        add_services(world.service.url)
+        found = parsed(await rendered(world, tally))
+        assert value(found, "callback_services", state="running") == 2
+        assert value(found, "callback_services", state="not_running") == 1
+        held = functools.partial(value, found, "callback_asterisks_held")
+        assert [held(service=name) for name in "abc"] == [2, 0, 0]
 
     in_world(tmp_path, test)
 
