@@ -17,10 +17,17 @@ from typing import Any
 import attrs
 
 from tests.bench import cluster, goals
+from tests.bench import site as big_site
+from tests.bench.calls import (
+    agent_turns_free,
+    count_events,
+    is_true,
+    recorded_call,
+    staff,
+    wrap,
+)
 from tests.bench.rig import Rig, at_once, pause, run
 from tests.bench.tasks import fill
-from tests.emulator.manager import Action, Answer, error
-from tests.recordings.dialogue import read_dialogue
 
 #: Tasks wait in the database until an agent is free, and not in line.
 _DEFAULTS = {
@@ -98,21 +105,6 @@ async def commands() -> None:
 # -- manager events ----------------------------------------------------------
 
 
-def _call(number: int, queue: str) -> bytes:
-    """Return all events of an answered call, as recorded from a real Asterisk."""
-    text = read_dialogue("live-22.10-answered").from_asterisk
-    for old, new in (
-        (b"1795379016.58", b"%d.1" % number),
-        (b"1795379016.59", b"%d.2" % number),
-        (b"trunk-0000001c", b"trunk-%08x" % number),
-        (b"alice-0000001d", b"alice-%08x" % number),
-        (b"5551002", b"4930%08d" % number),
-        (b"support", queue.encode()),
-    ):
-        text = text.replace(old, new)
-    return text
-
-
 async def events() -> None:
     """Manager events of live calls, as fast as the service reads them."""
     rig = Rig(_settings(), ["support"])
@@ -122,15 +114,15 @@ async def events() -> None:
         # By then the service has received all that it requests after each connect.
         await pause(3)
         calls = 2000
-        stream = [_call(number, "support") for number in range(calls)]
-        count = sum(one.count(b"\r\n\r\n") for one in stream)
+        stream = [b"".join(recorded_call(n, "support")) for n in range(calls)]
+        count = sum(map(count_events, stream))
         done: list[float] = []
-        _wrap(rig, "QueueStatus", lambda: done.append(time.perf_counter()))
+        wrap(rig, "QueueStatus", lambda: done.append(time.perf_counter()))
         began, cpu_s = time.perf_counter(), rig.cpu_s
         (session,) = rig.asterisk.manager.sessions
         assert session.transport is not None
         session.transport.write(b"".join(stream) + _RELOADED)
-        await rig.until(_true(done), 120)
+        await rig.until(is_true(done), 120)
         took_s, cpu_s = done[0] - began, rig.cpu_s - cpu_s
         _say(
             "manager events of calls in a queue",
@@ -144,7 +136,6 @@ async def events() -> None:
 
 _QUEUES = 50
 _AGENTS = 500
-_QUEUES_OF_AN_AGENT = 5
 #: Calls that do not concern the service.
 _FOREIGN = 100
 
@@ -156,52 +147,20 @@ async def free() -> None:
         # Nothing else happens: the time for queue_log is not measured here.
         rig = Rig(_settings(reports={"queue_log": False}), names)
         try:
-            await _staff(rig, names)
+            staff(rig, names, _AGENTS)
             await rig.listen()
             fill(rig.database_url, names, open_tasks)
             await rig.start()
-            await _turn_free(rig, open_tasks)
+            freed = await agent_turns_free(rig, min(20, open_tasks))
+            _say(
+                f"agent free to Originate, {open_tasks} open tasks",
+                f"median {1000 * statistics.median(freed.waits_s):.1f} ms, longest"
+                f" {1000 * max(freed.waits_s):.1f} ms,"
+                f" {1000 * statistics.fmean(freed.cpu_s):.0f} ms of CPU"
+                " each, with the refusal and the agent's next call",
+            )
         finally:
             rig.close()
-
-
-async def _staff(rig: Rig, names: Sequence[str]) -> None:
-    for number in range(_AGENTS):
-        phone = rig.asterisk.phone(f"PJSIP/{number}")
-        phone.elsewhere = True
-        phone.told = phone.state
-        own = {(number + 7 * turn) % len(names) for turn in range(_QUEUES_OF_AN_AGENT)}
-        for place in own:
-            rig.asterisk.queues[names[place]].add(phone.interface, dynamic=False)
-
-
-async def _turn_free(rig: Rig, open_tasks: int) -> None:
-    originated: list[float] = []
-    _wrap(
-        rig,
-        "Originate",
-        lambda: originated.append(time.perf_counter()),
-        # Asterisk refuses, so the next one finds everything unchanged.
-        error("busy measuring"),
-    )
-    waits: list[float] = []
-    cpu: list[float] = []
-    for number in range(min(20, open_tasks)):
-        phone = rig.asterisk.phone(f"PJSIP/{number}")
-        originated.clear()
-        began, cpu_s = time.perf_counter(), rig.cpu_s
-        phone.busy(False)
-        await rig.until(_true(originated), 30)
-        phone.busy()
-        await pause(0.3)
-        waits.append(originated[0] - began)
-        cpu.append(rig.cpu_s - cpu_s)
-    _say(
-        f"agent free to Originate, {open_tasks} open tasks",
-        f"median {1000 * statistics.median(waits):.1f} ms, longest"
-        f" {1000 * max(waits):.1f} ms, {1000 * statistics.fmean(cpu):.0f} ms of CPU"
-        " each, with the refusal and the agent's next call",
-    )
 
 
 # -- start and idleness ------------------------------------------------------
@@ -233,7 +192,7 @@ async def foreign() -> None:
         try:
             rig.asterisk.add_queue("foreign")
             # Nobody is free, so the tasks have to wait.
-            await _staff(rig, names)
+            staff(rig, names, _AGENTS)
             await rig.listen()
             fill(rig.database_url, names, open_tasks)
             await rig.start()
@@ -242,7 +201,7 @@ async def foreign() -> None:
             (session,) = rig.asterisk.manager.sessions
             for number in range(_FOREIGN):
                 assert session.transport is not None
-                session.transport.write(_call(number, "foreign"))
+                session.transport.write(b"".join(recorded_call(number, "foreign")))
                 await pause(60 / 200)
             took_s, cpu_s = time.perf_counter() - began, rig.cpu_s - cpu_s
             _say(
@@ -264,7 +223,7 @@ async def live() -> None:
     names = [f"queue{number}" for number in range(_QUEUES)]
     rig = Rig(_settings(reports={"queue_log": False}), names)
     try:
-        await _staff(rig, names)
+        staff(rig, names, _AGENTS)
         await rig.listen()
         fill(rig.database_url, names, _OPEN_TASKS)
         await rig.start()
@@ -309,31 +268,17 @@ async def _measure_snapshot(rig: Rig) -> None:
     )
 
 
+# -- a big site ----------------------------------------------------------------
+
+
+async def site() -> None:
+    """2,000 agents in 100 queues, with ten calls a second."""
+    # The time for queue_log is not measured here.
+    settings = _settings(reports={"queue_log": False})
+    await big_site.measure(big_site.Size(), settings, _say)
+
+
 # -- parts -------------------------------------------------------------------
-
-
-def _wrap(
-    rig: Rig,
-    action_name: str,
-    then: Callable[[], object],
-    answer: Answer | None = None,
-) -> None:
-    """Call a function at an action, which may give another answer."""
-    handlers = rig.asterisk.manager.handlers
-    before = handlers[action_name]
-
-    def handle(action: Action) -> Answer:
-        then()
-        return answer or before(action)
-
-    handlers[action_name] = handle
-
-
-def _true(found: Sequence[object]) -> Callable[[], Awaitable[bool]]:
-    async def is_so() -> bool:
-        return bool(found)
-
-    return is_so
 
 
 def _say(what: str, found: str) -> None:
@@ -348,6 +293,7 @@ BENCHMARKS: Mapping[str, Callable[[], Awaitable[None]]] = {
     "start": start,
     "foreign": foreign,
     "live": live,
+    "site": site,
 }
 #: Measured only by its name: it takes many minutes, and needs a PostgreSQL.
 _CLUSTER = "cluster"
