@@ -112,6 +112,8 @@ class AmiSession(Service):
             for all that the user may read.
         fully_booted_timeout_s: see `FULLY_BOOTED_TIMEOUT_S`.
         address: the name of the other side in the log.
+        is_trial: whether somebody only tries to log in, and tells the result: then the
+            log says nothing of it.
     """
 
     _log = Logger()
@@ -128,6 +130,7 @@ class AmiSession(Service):
         event_mask: str = "on",
         fully_booted_timeout_s: float = FULLY_BOOTED_TIMEOUT_S,
         address: str = "Asterisk",
+        is_trial: bool = False,
     ) -> None:
         #: The version of Asterisk, as of the last login; "" if it is unknown.
         self.asterisk_version = ""
@@ -146,6 +149,7 @@ class AmiSession(Service):
         self._event_mask = event_mask
         self._fully_booted_timeout_s = fully_booted_timeout_s
         self._address = address
+        self._is_trial = is_trial
         self._listeners: dict[str, Listeners[[AmiMessage]]] = {}
         self._on_connected: Listeners[[]] = Listeners("the connection")
         self._on_disconnected: Listeners[[]] = Listeners("the loss of the connection")
@@ -159,6 +163,7 @@ class AmiSession(Service):
         self._announced = ""
         #: The connect or the pause that is waited for while there is no link.
         self._waiting_for: Deferred[IProtocol] | Deferred[None] | None = None
+        self._pausing = False
         #: Whether the coroutine `_run` is running.
         self._alive = False
         self._loop: Deferred[None] | None = None
@@ -251,6 +256,16 @@ class AmiSession(Service):
         """
         return self._on_disconnected.add(callback)
 
+    @property
+    def is_pausing(self) -> bool:
+        """Whether it waits before it connects again."""
+        return self._pausing
+
+    def connect_now(self) -> None:
+        """Connect again at once, if it waits before that."""
+        if self._pausing and self._waiting_for is not None:
+            self._waiting_for.cancel()
+
     def _ready_link(self) -> AmiProtocol:
         if self._link is None or not self._ready:
             raise NotConnected(
@@ -304,7 +319,7 @@ class AmiSession(Service):
                 await self._pause(self._backoff(failures), problem)
         self._alive = False
         self._logging_off = None
-        self._log.info("disconnected from {address}", address=self._address)
+        self._report(self._log.info, "disconnected from {address}")
         self._awaiting_stop.fire_all(_fire)
 
     async def _live(self) -> tuple[bool, CallbackError]:
@@ -399,11 +414,11 @@ class AmiSession(Service):
                 self._fully_booted_timeout_s, self._clock
             )
         except TimeoutError:
-            self._log.warn(
+            self._report(
+                self._log.warn,
                 "no FullyBooted from {address} in {seconds:g} s, continuing without it."
                 " Either Asterisk is still starting, or the user {username} lacks"
                 ' "system" in the line "read" of manager.conf.',
-                address=self._address,
                 seconds=self._fully_booted_timeout_s,
                 username=self._credentials.username,
             )
@@ -444,9 +459,9 @@ class AmiSession(Service):
         self._ready = True
         self._links += 1
         self.last_error = ""
-        self._log.info(
+        self._report(
+            self._log.info,
             "connected to {address} as {username}: Asterisk {version}",
-            address=self._address,
             username=self._credentials.username,
             version=self.asterisk_version or "of unknown version",
         )
@@ -455,20 +470,30 @@ class AmiSession(Service):
 
     async def _pause(self, delay_s: float, problem: CallbackError) -> None:
         refused = isinstance(problem, LoginRefused)
-        report = self._log.error if refused else self._log.warn
-        report(
+        self._report(
+            self._log.error if refused else self._log.warn,
             "{problem} (next try in {delay_s:.1f} s)",
             problem=str(problem),
             delay_s=delay_s,
         )
         pause: Deferred[None] = deferLater(self._clock, delay_s)
         self._waiting_for = pause
+        self._pausing = True
         try:
             await pause
         except CancelledError:
             return
         finally:
             self._waiting_for = None
+            self._pausing = False
+
+    def _report(
+        self, report: Callable[..., None], words: str, **values: object
+    ) -> None:
+        """Tell something of the address, by a method of the logger."""
+        if self._is_trial:
+            report = self._log.debug
+        report(words, address=self._address, **values)
 
     # -- called by the link ------------------------------------------------------
 

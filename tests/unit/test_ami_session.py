@@ -592,6 +592,26 @@ class ListenerTests(SessionCase):
         self.successResultOf(replies[0])
 
 
+class TrialTests(SessionCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.trial = AmiSession(
+            endpoint=self.endpoint,
+            clock=self.clock,
+            credentials=Credentials(username="callback", secret="lab-secret"),
+            is_trial=True,
+        )
+
+    def test_nothing_is_logged_of_a_trial(self) -> None:
+        self.endpoint.refuse()
+        with capturedLogs() as logs:
+            self.trial.startService()
+            self.endpoint.refuse()
+            self.assertIn("can not connect to Asterisk", self.trial.last_error)
+            self.successResultOf(self.trial.stopService())
+        self.assertEqual({one["log_level"] for one in logs}, {LogLevel.debug})
+
+
 class StopTests(SessionCase):
     def stop(self) -> Deferred[None]:
         return self.session.stopService()
@@ -614,6 +634,21 @@ class StopTests(SessionCase):
         self.successResultOf(self.stop())
         self.clock.advance(100)
         self.assertEqual(self.endpoint.waiting, [])
+
+    def test_next_try_at_once_if_it_is_waited_for(self) -> None:
+        self.session.connect_now()
+        self.assertEqual(len(self.endpoint.waiting), 1)
+        self.assertFalse(self.session.is_pausing)
+        self.endpoint.refuse()
+        self.assertTrue(self.session.is_pausing)
+        self.assertEqual(self.endpoint.waiting, [])
+        self.session.connect_now()
+        self.assertFalse(self.session.is_pausing)
+        asterisk = self.connect()
+        self.session.connect_now()
+        self.assertTrue(self.session.connected)
+        asterisk.close()
+        self.assertTrue(self.session.is_pausing)
 
     def test_stop_in_the_middle_of_the_login(self) -> None:
         asterisk = self.accept()
