@@ -8,6 +8,7 @@ Whether it runs, where, since when, and which Asterisks it holds is in the table
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,10 +21,10 @@ from fastagi.store.errors import TryAgain
 from fastagi.store.leases import (
     Held,
     assert_held,
-    held_of,
     is_free,
     name_of_instance,
 )
+from fastagi.store.node_leases import node_held_of
 
 #: How long a service is shown that does not run any more, in seconds.
 SHOWN_S: Final = 86_400.0
@@ -84,6 +85,7 @@ class Seen:
         seen_s: how many seconds ago it certainly ran.
         lease: its lease; None: it does not run.
         nodes: since when it holds each Asterisk.
+        lost_links: since when it has had no link to some of them.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Seen:
     seen_s: float
     lease: Held | None
     nodes: tuple[tuple[str, datetime], ...]
+    lost_links: Mapping[str, datetime]
 
 
 def tell(conn: sa.Connection, ours: Held, told: Told | None) -> None:
@@ -140,7 +143,7 @@ def others(conn: sa.Connection, ours: Held) -> list[Seen]:
     """Return the other services that run, or ran not long ago, by name."""
     at = leases.now(conn)
     held = [
-        held_of(conn, row)
+        node_held_of(conn, row)
         for row in conn.execute(_LEASES).all()
         if row.token and not is_free(conn, row, ours.process)
     ]
@@ -150,6 +153,11 @@ def others(conn: sa.Connection, ours: Held) -> list[Seen]:
         if row.name == ours.instance or row.seen_at < at - SHOWN_S:
             continue
         lease = running.get(name_of_instance(row.name))
+        own = [
+            one
+            for one in held
+            if one.node and lease is not None and one.token == lease.token
+        ]
         found.append(
             Seen(
                 name=row.name,
@@ -157,11 +165,12 @@ def others(conn: sa.Connection, ours: Held) -> list[Seen]:
                 digest=row.digest,
                 seen_s=0.0 if lease is not None else max(0.0, at - row.seen_at),
                 lease=lease,
-                nodes=tuple(
-                    (one.node, one.since.astimezone(UTC))
-                    for one in held
-                    if one.node and lease is not None and one.token == lease.token
-                ),
+                nodes=tuple((one.node, one.since.astimezone(UTC)) for one in own),
+                lost_links={
+                    one.node: one.link_lost_at
+                    for one in own
+                    if one.link_lost_at is not None
+                },
             )
         )
     return found

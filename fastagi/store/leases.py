@@ -66,7 +66,7 @@ _NODE: Final = "node:"
 _log = Logger()
 _lease: Final = schema.lease
 #: Columns that only services have which share the database.
-_OF_SEVERAL: Final = frozenset({"system_name", "wanted_by"})
+_OF_SEVERAL: Final = frozenset({"system_name", "wanted_by", "link_lost_at"})
 #: Who holds a lease. `db upgrade` asks this of a database of an older version, too.
 _WHO: Final = select(*(one for one in _lease.c if one.name not in _OF_SEVERAL))
 _ROW: Final = _WHO.where(_lease.c.name == bindparam("lease_name"))
@@ -142,6 +142,8 @@ class Held:
     name: str = _NAME
     #: The token of the instance that asks for the Asterisk; empty: none does.
     wanted_by: str = ""
+    #: Since when its holder has had no link to the Asterisk, if it has told that.
+    link_lost_at: datetime | None = None
 
     @property
     def is_of_node(self) -> bool:
@@ -176,7 +178,7 @@ class Held:
 
     def __str__(self) -> str:
         process = self.process
-        since = f"{self.since.astimezone():%Y-%m-%d %H:%M:%S}"
+        since = local_time(self.since)
         return f"process {process.pid} on {process.host or 'a host'} since {since}"
 
     @property
@@ -187,6 +189,11 @@ class Held:
             "pid": self.process.pid,
             "since": self.since.astimezone(UTC).isoformat(timespec="seconds"),
         }
+
+
+def local_time(at: datetime) -> str:
+    """Return a time in the zone of this machine, in words."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _rest(name: str, prefix: str) -> str:
@@ -353,6 +360,7 @@ def _write(
         "epoch": epoch,
         "valid_until": at + length_s if runs_out else None,
         "wanted_by": None,
+        "link_lost_at": None,
     }
     if new:
         try:

@@ -8,11 +8,15 @@ compares and releases like that of the whole service. All times are the database
 An instance may ask the holder for an Asterisk. Then the holder passes the lease on: it
 is never free in between, so what belongs to it (who is in a call, the systemname)
 counts all the time.
+
+A holder whose link to an Asterisk is lost tells that in the lease. As long as it does,
+any instance may ask it for that Asterisk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -60,6 +64,17 @@ _WANT: Final = (
     update(_lease)
     .where(_lease.c.name == bindparam("lease_name"))
     .values(wanted_by=bindparam("by"))
+)
+#: Stores that the link is lost, or that it is back: then nobody needs to have it.
+_LINK_LOST: Final = (
+    update(_lease)
+    .where(_lease.c.name == bindparam("lease_name"))
+    .values(link_lost_at=bindparam("lost_at"))
+)
+_LINK_IS_BACK: Final = (
+    update(_lease)
+    .where(_lease.c.name == bindparam("lease_name"))
+    .values(link_lost_at=None, wanted_by=None)
 )
 #: Another Asterisk with a systemname.
 _NAMESAKE: Final = select(_lease).where(
@@ -113,7 +128,7 @@ def take_free(
             )
         elif not _may_take(conn, row, ours, wanted[node]):
             if row.token:
-                held[node] = evolve(held_of(conn, row), wanted_by=row.wanted_by or "")
+                held[node] = node_held_of(conn, row)
         else:
             locked = conn.execute(_LOCK_ROW, {"lease_name": name}).first()
             if locked is not None and _may_take(conn, locked, ours, wanted[node]):
@@ -139,6 +154,16 @@ def _may_take(conn: sa.Connection, row: sa.Row[Any], ours: Held, wait_s: float) 
     return is_free(conn, row, ours.process) and held.left_s <= -wait_s
 
 
+def node_held_of(conn: sa.Connection, row: sa.Row[Any]) -> Held:
+    """Return the lease on an Asterisk, with what only such a lease has."""
+    at = row.link_lost_at
+    return evolve(
+        held_of(conn, row),
+        wanted_by=row.wanted_by or "",
+        link_lost_at=None if at is None else datetime.fromtimestamp(at, UTC),
+    )
+
+
 def _with_instances(
     conn: sa.Connection, held: Mapping[str, Held], names: Iterable[str]
 ) -> dict[str, tuple[str, Held]]:
@@ -160,10 +185,12 @@ def ask_for(conn: sa.Connection, ours: Held, of: Held) -> bool:
     Args:
         conn: in a transaction.
         ours: the lease of this process.
-        of: the lease of the holder.
+        of: the lease of the holder. If it was without a link, it is asked only if it
+            still is, and nobody else has asked for the Asterisk.
 
     Returns:
-        Whether that is stored; otherwise another one holds it, or has just locked it.
+        Whether that is stored; otherwise another one holds it, or has just locked it,
+        or there is no reason any more.
 
     Raises:
         LeaseLost: this process may not run the service any more.
@@ -172,8 +199,32 @@ def ask_for(conn: sa.Connection, ours: Held, of: Held) -> bool:
     row = conn.execute(_LOCK_ROW, {"lease_name": of.name}).first()
     if row is None or (row.token, row.epoch) != (of.token, of.epoch):
         return False
+    if of.link_lost_at is not None and (row.link_lost_at is None or row.wanted_by):
+        return False
     conn.execute(_WANT, {"lease_name": of.name, "by": ours.token})
     return True
+
+
+def tell_link(conn: sa.Connection, held: Held, lost_s: float | None) -> None:
+    """Tell the others that the link to an Asterisk is lost, or that it is back.
+
+    When it is back, nobody asks for the Asterisk any more: a service that is to take it
+    first asks again.
+
+    Args:
+        conn: in a transaction.
+        held: the lease on the Asterisk.
+        lost_s: how many seconds ago it was lost; None: there is a link.
+
+    Raises:
+        LeaseLost: another process holds the Asterisk.
+    """
+    assert_held(conn, held)
+    if lost_s is None:
+        conn.execute(_LINK_IS_BACK, {"lease_name": held.name})
+    else:
+        lost_at = leases.now(conn) - lost_s
+        conn.execute(_LINK_LOST, {"lease_name": held.name, "lost_at": lost_at})
 
 
 def is_wanted(conn: sa.Connection, held: Held) -> bool:

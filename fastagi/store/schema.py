@@ -533,6 +533,9 @@ lease = Table(
     Column("system_name", Text),
     #: The token of the service that asks the holder for the Asterisk; NULL: none does.
     Column("wanted_by", Text),
+    #: Since when its holder has had no link to the Asterisk, so that another one may
+    #: have it; NULL: there is a link, or it was lost just now.
+    Column("link_lost_at", Double),
 )
 _index(lease.c.system_name, name="uq_lease_system_name", unique=True)
 

@@ -327,6 +327,18 @@ class TaskStore:
             "ask for a node", node_leases.ask_for, self._lease.held, of
         )
 
+    async def tell_link(self, held: Held, lost_s: float | None) -> None:
+        """Tell other services that the link to an Asterisk is lost, or that it is back.
+
+        Args:
+            held: the lease on the Asterisk.
+            lost_s: how many seconds ago it was lost; None: there is a link.
+
+        Raises:
+            LeaseLost: another process holds the Asterisk.
+        """
+        await self._database.run("tell of a link", node_leases.tell_link, held, lost_s)
+
     async def is_node_wanted(self, held: Held) -> bool:
         """Whether the service that has asked for an Asterisk still runs."""
         return await self._database.run(

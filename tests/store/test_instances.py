@@ -127,3 +127,22 @@ def test_successor_of_the_same_name_tells_in_its_place(database: Database) -> No
         done(former.tell_others(told("former")))
     (seen,) = done(c.other_instances())
     assert done(c.settings_of(seen)) == "next"
+
+
+def test_each_sees_to_which_asterisks_the_others_have_no_link(
+    database: Database,
+) -> None:
+    (_, a), (ours, b) = started(database, A, "a"), started(database, B, "b")
+    done(b.tell_others(told()))
+    taken = done(b.take_nodes({"x": 0.0, "y": 0.0})).taken
+    done(b.tell_link(taken["y"], 20.0))
+
+    (seen,) = done(a.other_instances())
+    assert [name for name, _ in seen.nodes] == ["x", "y"]
+    assert list(seen.lost_links) == ["y"]
+    lost_s = ours.since.timestamp() - seen.lost_links["y"].timestamp()
+    assert 19.0 < lost_s <= 20.0
+
+    done(b.tell_link(taken["y"], None))
+    (seen,) = done(a.other_instances())
+    assert seen.lost_links == {}

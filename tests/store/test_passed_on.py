@@ -118,6 +118,49 @@ def test_lease_that_the_holder_has_locked_is_not_waited_for_by_who_asks(
     engine.dispose()
 
 
+def tell_link(database: Database, held: Held, lost_s: float | None) -> None:
+    database.run_now("tell of a link", node_leases.tell_link, held, lost_s)
+
+
+def test_holder_without_a_link_is_asked_by_one_until_the_link_is_back(
+    database: Database,
+) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    c = instance(database, Process("pbx3", "boot", 1, "pid:[1]", "1"), "c")
+    held = take(database, b).taken["x"]
+    tell_link(database, held, 20.0)
+    _, seen = take(database, a).others["x"]
+    assert seen.link_lost_at is not None
+    since = held.since.timestamp() - seen.link_lost_at.timestamp()
+    assert 19.0 < since <= 20.0
+
+    assert database.run_now("ask", node_leases.ask_for, a, seen)
+    assert not database.run_now("ask", node_leases.ask_for, c, seen)
+    assert renewed(database, held).wanted_by == "a"
+
+    tell_link(database, held, None)
+    assert renewed(database, held).wanted_by == ""
+    assert not database.run_now("ask", node_leases.ask_for, c, seen)
+    _, seen = take(database, a).others["x"]
+    assert (seen.link_lost_at, seen.wanted_by) == (None, "")
+
+
+def test_next_holder_has_not_lost_the_link_of_the_former_one(
+    database: Database,
+) -> None:
+    a, b = instance(database, A, "a"), instance(database, B, "b")
+    held = take(database, b).taken["x"]
+    tell_link(database, held, 20.0)
+    _, seen = take(database, a).others["x"]
+    database.run_now("ask", node_leases.ask_for, a, seen)
+    held = renewed(database, held)
+    assert database.run_now("pass on", node_leases.pass_on, held) == "a"
+
+    assert take(database, b).others["x"][1].link_lost_at is None
+    with pytest.raises(LeaseLost):
+        tell_link(database, held, 21.0)
+
+
 def test_calls_count_from_when_an_asterisk_is_given_back_until_it_is_taken(
     database: Database,
 ) -> None:
