@@ -242,8 +242,9 @@ class CallbackService:
                 endpoint=endpoints.ami[name],
                 clock=clock.timers,
                 credentials=credentials_of(ami),
-                address=f"Asterisk {name} at {ami.host}:{ami.tcp_port} (a trial)",
+                address=f"Asterisk {name} at {ami.host}:{ami.tcp_port}",
                 action_timeout_s=ami.timeout_s,
+                is_trial=True,
             )
             return await try_login(session, self._background)
 

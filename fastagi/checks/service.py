@@ -82,7 +82,7 @@ def _is_held_elsewhere(status: Mapping[str, Any]) -> bool:
 
 
 def _check_instances(status: Mapping[str, Any], notes: Notes) -> None:
-    """Check that other services on the database have the same settings and version."""
+    """Check that others on the database have the same settings, and their links."""
     here = status.get("version", __version__)
     for other in status.get("instances", ()):
         where = f"instance {other['name']}"
@@ -92,6 +92,16 @@ def _check_instances(status: Mapping[str, Any], notes: Notes) -> None:
                 f"it runs version {other['version']}, and this service {here}",
                 "update one after the other: see docs/update.md",
             )
+        for node in other["nodes"]:
+            # A service of an earlier version does not tell it.
+            if node.get("link_lost_since"):
+                notes.fault(
+                    where,
+                    f"it holds the Asterisk {node['name']} and has no link to it, so"
+                    " nobody places calls there",
+                    "put right what is found under manager, here or on that machine:"
+                    " the first service that can log in there gets it",
+                )
         for difference in other["differences"]:
             notes.warn(
                 where,

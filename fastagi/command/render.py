@@ -496,13 +496,19 @@ def _instance(other: Mapping[str, Any]) -> str:
     name, version = other["name"], f"version {other['version']}"
     if not other["running"]:
         return f"{name}: NOT RUNNING, seen last {_when(other['seen_at'])}, {version}"
-    holds = ", ".join(
-        f"{node['name']} since {_when(node['since'])}" for node in other["nodes"]
-    )
+    holds = ", ".join(map(_held, other["nodes"]))
     return (
         f"{name}: process {other['pid']} on {other['host']} since"
         f" {_when(other['since'])}, {version}, holds {holds or 'no Asterisk'}"
     )
+
+
+def _held(node: Mapping[str, Any]) -> str:
+    """Return which Asterisk another service holds, and whether it reaches it."""
+    held = f"{node['name']} since {_when(node['since'])}"
+    if (lost := node.get("link_lost_since")) is None:
+        return held
+    return f"{held} WITHOUT A LINK SINCE {_when(lost)}"
 
 
 def _calls(answer: Mapping[str, Any]) -> str:

@@ -587,7 +587,11 @@ def _instance_json(other: InstanceStatus) -> Json:
         "since": None if process is None else _to_the_second(process.since),
         "seen_at": _to_the_second(other.seen_at),
         "nodes": [
-            {"name": name, "since": _to_the_second(since)}
+            {
+                "name": name,
+                "since": _to_the_second(since),
+                "link_lost_since": _to_the_second(other.lost_links.get(name)),
+            }
             for name, since in other.nodes
         ],
         "differences": [

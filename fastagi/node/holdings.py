@@ -12,6 +12,11 @@ If another process holds one that this one is to take first, by its name in the
 settings, it asks for it when it has been well for a while. The holder then passes it on
 at a quiet moment: no callback is between its beginning and the talk. Two processes
 whose settings name the same one leave it where it is.
+
+A holder that has had no link to an Asterisk for a while tells that to the others. One
+that can log in there asks for it, whatever the settings name; the holder tries once
+more, and passes it on at once, as it can do nothing there. If nobody can log in, all
+stays as it is.
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.leases import Held, Lease
+from fastagi.store.leases import Held, Lease, local_time
 from fastagi.store.store import TaskStore
 from fastagi.store.together import NO_EVENTS
 from fastagi.store.told import Key, What
@@ -64,8 +69,17 @@ _TELL_S: Final = 0.05
 #: that of looks whether two Asterisks have one systemname.
 _LOOK_AT_TASKS_S: Final = 5.0
 #: How long this process must have been well before it asks another one for an Asterisk,
-#: and the pause after it could not log in there, in seconds.
+#: in seconds. If it has left that one for want of a link, it must have been able to log
+#: in there for so long.
 WELL_S: Final = 60.0
+#: The pause before it tries again to log in to an Asterisk that another one holds, in
+#: seconds: the longest pause of a holder between its own tries.
+TRY_AGAIN_S: Final = 30.0
+#: How long a holder has had no link before others may have the Asterisk, in seconds. By
+#: then it has tried about seven times, and an Asterisk that was restarted is back.
+LINK_LOST_S: Final = 20.0
+#: How long the holder waits for its last try to connect, in seconds.
+_LAST_TRY_S: Final = 5.0
 #: Pause before it asks again, as the wish was not stored, in seconds.
 _ASK_AGAIN_S: Final = 5.0
 #: How long the holder waits for a quiet moment, in seconds.
@@ -202,6 +216,13 @@ class Holdings:
         #: again, by the steady clock.
         self._asking: set[str] = set()
         self._ask_at: dict[str, float] = {}
+        #: The Asterisks that were left for want of a link: since when it has been
+        #: possible to log in there again, by the steady clock; None: it is not.
+        self._reached_since: dict[str, float | None] = {}
+        #: Why it was not possible to log in to an Asterisk, as it was logged last.
+        self._why_no_login: dict[str, str] = {}
+        #: The Asterisks held without a link, as others were told.
+        self._without_link: set[str] = set()
         #: Since when another instance asks for an Asterisk, by the steady clock; and
         #: those that are being passed on now.
         self._wanted_since: dict[str, float] = {}
@@ -270,7 +291,8 @@ class Holdings:
         self._calls.wake()
         await self._look_at_others()
         await self._look_at_names()
-        await self._pass_on_if_quiet()
+        await self._tell_of_links()
+        await self._pass_on_wanted()
         return LOOK_S
 
     async def _look(self) -> None:
@@ -291,7 +313,7 @@ class Holdings:
             self._note_whether_well(is_well=False)
             return
         self._nodes.held_elsewhere = {
-            name: f"it is held by the instance {instance or '?'}: {held}"
+            name: _words_of_holder(instance, held)
             for name, (instance, held) in found.others.items()
         }
         for name, held in found.taken.items():
@@ -299,11 +321,11 @@ class Holdings:
             self._held[name] = lease
             if not self._is_stopping:
                 self._take(name, lease)
-        for name, (_, other) in found.others.items():
+        for name, (instance, other) in found.others.items():
             if self._may_ask_for(name, other):
                 self._asking.add(name)
                 what = f"asking for the Asterisk {name}"
-                self._background.start(what, self._ask_for(name, other))
+                self._background.start(what, self._ask_for(name, instance, other))
 
     def _waits_for(self, name: str, now: float) -> float:
         """Return how long ago a lease must have run out to be taken, in seconds."""
@@ -311,6 +333,9 @@ class Holdings:
         if not does_answer or now - self._answers_since < _ANSWERS_S:
             # Only one that was given back, or whose holder has certainly ended.
             return _NEVER_S
+        if name in self._reached_since and self._reached_since[name] is None:
+            # Others may reach it.
+            return 2 * _LATER_S
         return 0.0 if name in self._preferred else _LATER_S
 
     def _take(self, name: str, lease: Lease) -> None:
@@ -319,6 +344,8 @@ class Holdings:
             name=name,
             epoch=lease.held.epoch,
         )
+        self._reached_since.pop(name, None)
+        self._why_no_login.pop(name, None)
         node = self._replace(name, lease).node
         node.call_tracker.client_is_busy.add(lambda _key, _why: self._calls.wake())
         node.call_tracker.client_is_free.add(self._calls.wake)
@@ -344,12 +371,13 @@ class Holdings:
         """Put a node that is not held in the place of one that is; return that one."""
         self._stored_calls.pop(name, None)
         self._wanted_since.pop(name, None)
+        self._without_link.discard(name)
         self._told.pop(name, None)
         former = self._made[name]
         self._replace(name, None)
         return former
 
-    # -- back to the instance that is to take it first --------------------------
+    # -- to the instance that is to take it first, or that reaches it ------------
 
     def _note_whether_well(self, *, is_well: bool) -> None:
         if not is_well or self._is_stopping:
@@ -360,30 +388,38 @@ class Holdings:
     def _may_ask_for(self, name: str, of: Held) -> bool:
         """Whether to ask the holder of an Asterisk for it now."""
         now = self._clock.steady()
-        return (
-            name in self._named
-            and name not in self._asking
-            and of.wanted_by != self._lease.held.token
-            and self._well_since is not None
-            and now - self._well_since >= WELL_S
-            and now >= self._ask_at.get(name, 0.0)
-        )
+        if (
+            name in self._asking
+            or of.wanted_by == self._lease.held.token
+            or self._well_since is None
+            or now < self._ask_at.get(name, 0.0)
+        ):
+            return False
+        if of.link_lost_at is not None:
+            return not of.wanted_by
+        return name in self._named and now - self._well_since >= WELL_S
 
-    async def _ask_for(self, name: str, of: Held) -> None:
+    async def _ask_for(self, name: str, instance: str, of: Held) -> None:
+        has_no_link = of.link_lost_at is not None
         try:
             problem = await self._try_login(name)
-            self._ask_at[name] = self._clock.steady() + _ASK_AGAIN_S
+            now = self._clock.steady()
+            self._ask_at[name] = now + TRY_AGAIN_S
             if problem:
-                self._ask_at[name] = self._clock.steady() + WELL_S
-                self._log.warn(
-                    "the Asterisk {name} stays with another instance, as this one can"
-                    " not log in there: {problem}",
-                    name=name,
-                    problem=problem,
-                )
-            elif await self._store.ask_for_node(of):
+                self._can_not_log_in(name, instance, problem, either=has_no_link)
+                return
+            self._why_no_login.pop(name, None)
+            if not has_no_link and not self._reaches_for_long(name, now):
+                return
+            self._ask_at[name] = now + _ASK_AGAIN_S
+            if await self._store.ask_for_node(of):
                 self._log.info(
-                    "the instance that holds the Asterisk {name} is asked for it",
+                    "the instance {instance}, which holds the Asterisk {name} and has"
+                    " no link to it, is asked for it: this one can log in there"
+                    if has_no_link
+                    else "the instance {instance}, which holds the Asterisk {name}, is"
+                    " asked for it",
+                    instance=instance,
                     name=name,
                 )
         except StoreUnavailable as error:
@@ -391,21 +427,88 @@ class Holdings:
         finally:
             self._asking.discard(name)
 
-    async def _pass_on_if_quiet(self) -> None:
-        """Pass on what another instance asks for, at a quiet moment if there is one."""
-        now = self._clock.steady()
+    def _can_not_log_in(
+        self, name: str, instance: str, problem: str, *, either: bool
+    ) -> None:
+        """Say why another instance keeps an Asterisk; not again for the same reason."""
+        if name in self._reached_since:
+            self._reached_since[name] = None
+        if self._why_no_login.get(name) == problem:
+            return
+        self._why_no_login[name] = problem
+        self._log.warn(
+            "the Asterisk {name} stays with the instance {instance}, which has no link"
+            " to it, as this one can not log in there either: {problem}"
+            if either
+            else "the Asterisk {name} stays with another instance, as this one can not"
+            " log in there: {problem}",
+            name=name,
+            instance=instance,
+            problem=problem,
+        )
+
+    def _reaches_for_long(self, name: str, now: float) -> bool:
+        """Whether each login to an Asterisk that was left has succeeded for a while."""
+        if name not in self._reached_since:
+            return True
+        since = self._reached_since[name]
+        if since is None:
+            self._reached_since[name] = since = now
+            self._log.info(
+                "this instance can log in to the Asterisk {name} again, and asks for it"
+                " when it could for {seconds:.0f} s",
+                name=name,
+                seconds=WELL_S,
+            )
+        return now - since >= WELL_S
+
+    async def _tell_of_links(self) -> None:
+        """Tell the others which Asterisks are held without a link, and may be had."""
+        for name, lease in list(self._held.items()):
+            lost_s = self._made[name].node.link_lost_s
+            is_lost = lost_s is not None and lost_s >= LINK_LOST_S
+            if name in self._leaving or is_lost == (name in self._without_link):
+                continue
+            try:
+                await self._store.tell_link(lease.held, lost_s if is_lost else None)
+            except StoreUnavailable as error:
+                self._log.debug("no link can be told of: {error}", error=error)
+                return
+            if self._held.get(name) is lease:
+                self._told_of_link(name, lease, is_lost=is_lost)
+
+    def _told_of_link(self, name: str, lease: Lease, *, is_lost: bool) -> None:
+        if is_lost:
+            self._without_link.add(name)
+            self._log.warn(
+                "there has been no link to the Asterisk {name} for {seconds:.0f} s:"
+                " another instance that can log in there may have it",
+                name=name,
+                seconds=LINK_LOST_S,
+            )
+            return
+        self._without_link.discard(name)
+        self._wanted_since.pop(name, None)
+        lease.held = evolve(lease.held, wanted_by="")
+        self._log.info(
+            "there is a link to the Asterisk {name} again: it stays with this instance",
+            name=name,
+        )
+
+    async def _pass_on_wanted(self) -> None:
+        """Pass on what another instance asks for, if it is the moment for that."""
         for name, lease in list(self._held.items()):
             if (
                 not lease.held.wanted_by
-                or name in self._named
                 or name in self._leaving
                 or self._is_stopping
+                or not self._is_moment_to_pass_on(name)
             ):
                 continue
-            since = self._wanted_since.setdefault(name, now)
-            if not self._made[name].node.is_quiet and now - since < QUIET_S:
+            is_wanted = await self._store.is_node_wanted(lease.held)
+            if name in self._without_link and self._made[name].node.manager.connected:
                 continue
-            if await self._store.is_node_wanted(lease.held):
+            if is_wanted:
                 self._leaving.add(name)
                 what = f"passing on the Asterisk {name}"
                 self._background.start(what, self._pass_on(name, lease))
@@ -413,12 +516,36 @@ class Holdings:
                 lease.held = evolve(lease.held, wanted_by="")
                 self._wanted_since.pop(name, None)
 
+    def _is_moment_to_pass_on(self, name: str) -> bool:
+        """Whether to pass on an Asterisk now that another instance asks for.
+
+        That is at a quiet moment, if there is one. One without a link is passed on as
+        soon as another try to connect has failed: the Asterisk may just be back.
+        """
+        node, now = self._made[name].node, self._clock.steady()
+        has_link = name not in self._without_link
+        if has_link and name in self._named:
+            return False
+        is_new = name not in self._wanted_since
+        since = self._wanted_since.setdefault(name, now)
+        if has_link:
+            return node.is_quiet or now - since >= QUIET_S
+        if is_new:
+            node.manager.connect_now()
+            return False
+        return not node.manager.connected and (
+            node.manager.is_pausing or now - since >= _LAST_TRY_S
+        )
+
     async def _pass_on(self, name: str, lease: Lease) -> None:
         node = self._made[name].node
+        has_link = name not in self._without_link
         try:
             await node.finish_calls(0)
             end = self._clock.steady() + _LAST_S
-            while not node.is_quiet and self._clock.steady() < end:
+            while (
+                not node.is_quiet if has_link else node.scheduler.is_placing
+            ) and self._clock.steady() < end:
                 await self._background.pause(_LAST_LOOK_S)
             if self._held.get(name) is not lease:
                 # It was lost meanwhile.
@@ -431,11 +558,15 @@ class Holdings:
             former.store.node_is_left()
             heir = await self._store.pass_node_on(lease.held)
             if heir:
+                if not has_link:
+                    self._reached_since[name] = None
+                    self._ask_at[name] = self._clock.steady() + TRY_AGAIN_S
                 self._log.info(
                     "this instance leaves the Asterisk {name} to the instance {heir},"
-                    " which is to take it first",
+                    " which {why}",
                     name=name,
                     heir=heir,
+                    why="is to take it first" if has_link else "can log in there",
                 )
             self.wake_others()
         except StoreUnavailable as error:
@@ -585,6 +716,14 @@ class Holdings:
         self._made[name] = made
         self._nodes.replace(made.node)
         return made
+
+
+def _words_of_holder(instance: str, held: Held) -> str:
+    """Return who holds an Asterisk, for the status."""
+    words = f"it is held by the instance {instance or '?'}: {held}"
+    if (lost_at := held.link_lost_at) is None:
+        return words
+    return f"{words}; that one has no link to it since {local_time(lost_at)}"
 
 
 def _agents(told: Mapping[Key, str]) -> dict[Key, str]:

@@ -812,6 +812,12 @@ class Node:
         return max(0.0, lost_at + self._gone_after_s - self._clock.steady())
 
     @property
+    def link_lost_s(self) -> float | None:
+        """For how many seconds there has been no link; None: there is one."""
+        lost_at = self._link_lost_at
+        return None if lost_at is None else self._clock.steady() - lost_at
+
+    @property
     def is_gone(self) -> bool:
         """Whether the link has been missing for so long that its calls do not count."""
         return self.gone_in_s == 0

@@ -871,6 +871,8 @@ class InstanceStatus:
     seen_at: datetime
     #: The Asterisks that it holds, and since when.
     nodes: tuple[tuple[str, datetime], ...]
+    #: Since when it has had no link to some of them.
+    lost_links: Mapping[str, datetime]
     #: The settings that it has otherwise.
     differences: tuple[Difference, ...]
 

@@ -203,5 +203,6 @@ def _status(
         ),
         seen_at=clock.now() - timedelta(seconds=seen.seen_s),
         nodes=seen.nodes,
+        lost_links=seen.lost_links,
         differences=differences,
     )

@@ -360,6 +360,17 @@ class TestService:
         text = only(check_service(self.with_others(other), control_refused=False))
         assert text.startswith("fault: ")
 
+    def test_asterisk_that_another_service_holds_without_a_link_is_a_fault(
+        self,
+    ) -> None:
+        lost = {"name": "x", "link_lost_since": "2026-11-30T10:00:00+00:00"}
+        kept = {"name": "y", "link_lost_since": None}
+        running = self.with_others({"name": "b", "nodes": [lost, kept]})
+        text = only(check_service(running, control_refused=False))
+        assert text.startswith(
+            "fault: instance b: it holds the Asterisk x and has no link to it"
+        )
+
     def test_other_services_have_another_version_or_other_settings(self) -> None:
         x = [{"name": "x"}]
         words = "attempts is 5 here and 3 at instance c"

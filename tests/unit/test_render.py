@@ -242,6 +242,12 @@ def test_status_shows_the_other_services_and_what_they_have_otherwise() -> None:
     assert told[-1] == (
         "ANOTHER SETTING THERE: attempts is 5 here and 3 at instance b (pbx2)"
     )
+    lost = [{"name": "x", "since": at, "link_lost_since": at}]
+    told = render.status(
+        {**answer, "instances": [{**idle, "nodes": lost}]}
+    ).splitlines()
+    words = f"x since {when} WITHOUT A LINK SINCE {when}"
+    assert told[first + 1] == f"           c: {process} {words}"
     alone = render.status({**answer, "instance": "", "instances": []})
     assert "nstance" not in alone
     older = {k: v for k, v in answer.items() if not k.startswith("instance")}
