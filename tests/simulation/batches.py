@@ -9,18 +9,22 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tests.harness import quiet_log as quiet_log
-from tests.simulation import clusters, nodes, simulation
+from tests.simulation import clusters, links, nodes, simulation
 from tests.simulation.simulation import Failed
 
 #: Seeds that one process plays between two reports.
 _CHUNK = 25
-#: For so many seeds there is one with several Asterisks, and one with several services.
+#: For so many seeds there is one with several Asterisks, and one with several services;
+#: in each fourth of the latter links are cut for minutes.
 _SEVERAL_EACH = 40
+_LINKS_EACH = 4
 _TELL_EACH_S = 10.0
 
 
 def simulate(seed: int) -> Failed | None:
     """Run a seed; return the broken rule, None if there is none."""
+    if seed >= links.LINKS_FROM:
+        return links.simulate(seed)
     if seed >= clusters.CLUSTERS_FROM:
         return clusters.simulate(seed)
     several = seed >= nodes.NODES_FROM
@@ -37,9 +41,15 @@ def with_several(first: int, count: int) -> Iterator[Sequence[int]]:
             kind + seed // _SEVERAL_EACH
             for seed in batch
             if seed < nodes.NODES_FROM and seed % _SEVERAL_EACH == 0
-            for kind in (nodes.NODES_FROM, clusters.CLUSTERS_FROM)
+            for kind in (nodes.NODES_FROM, _kind_of_services(seed // _SEVERAL_EACH))
         ]
         yield [*batch, *others]
+
+
+def _kind_of_services(number: int) -> int:
+    """Return the first seed of the runs with several services of which one comes."""
+    is_about_links = number % _LINKS_EACH == _LINKS_EACH - 1
+    return links.LINKS_FROM if is_about_links else clusters.CLUSTERS_FROM
 
 
 def chunks(first: int, count: int) -> Iterator[range]:

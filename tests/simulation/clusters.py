@@ -25,6 +25,7 @@ from twisted.logger import LogEvent, formatEvent
 
 from fastagi.config.sections import InstanceSettings
 from fastagi.domain.task import CallbackTask
+from fastagi.node.holdings import LINK_LOST_S, QUIET_S, TRY_AGAIN_S
 from fastagi.store import leases, notices, together, told
 from fastagi.store.errors import DatabaseHeld
 from tests.emulator.calls import Callback, LiveCall
@@ -95,6 +96,13 @@ _TAKES_OVER_S: Final = leases.NODE_LENGTH_S + 1.0 + 2.0
 _FOLLOWS_S: Final = 2.0
 #: How long who takes over needs to tell an Asterisk that it can reach.
 _FENCES_S: Final = 1.0
+#: From the end of a try to log in until the holder without a link has passed its
+#: Asterisk on: each tells the other by the lease, and the holder tries once more.
+_PASSES_ON_S: Final = 12.0
+#: For how long a try to log in may say nothing.
+_TRIES_S: Final = 10.0
+#: Who gets an Asterisk from another one could log in there so long ago.
+_REACHED_S: Final = QUIET_S + 15.0
 #: From a command to one service until another one has acted on it.
 _HEARS_S: Final = 1.5
 #: What counts as a success, with what the clocks may differ by in a talk.
@@ -111,6 +119,8 @@ _REQUESTED: Final = "|CALLBACKREQUEST|"
 
 HOLDER: Final = "one instance at a time places calls on an Asterisk"
 TAKEN_OVER: Final = "an Asterisk whose instance fails is taken over"
+LINKED: Final = "an Asterisk whose instance has no link goes to one that reaches it"
+REACHABLE: Final = "an Asterisk is passed on only to an instance that reaches it"
 NOT_CANCELLED: Final = "no client is rung for a task that was cancelled at any instance"
 ASSIGNED: Final = "an assigned task rings only that agent, wherever it was assigned"
 KEPT: Final = "a promise is kept, by one task"
@@ -148,6 +158,9 @@ class _Instance:
     freezes_s: float = 0.0
     #: Since when nothing is wrong with it.
     well_since: float = inf
+    #: Since when it could log in to each Asterisk; and since when its way there is cut.
+    reaches_since: dict[str, float] = attrs.field(factory=dict)
+    cut_since: dict[str, float] = attrs.field(factory=dict)
 
     @property
     def runs(self) -> bool:
@@ -181,6 +194,8 @@ class ClusterRun(Run):
     QUIET_S: ClassVar = 15.0
     TALK_S: ClassVar = 7.0
     NUMBERS: ClassVar = tuple(f"03012345{number:02}" for number in range(9))
+    #: How much trouble there is, of which one is drawn.
+    TROUBLE: ClassVar[Sequence[float]] = (0.2, 0.4, 0.4, 0.8)
 
     def __init__(self, seed: int) -> None:
         # Each combination of numbers comes in twelve seeds.
@@ -202,6 +217,10 @@ class ClusterRun(Run):
         #: work, though another one could, with the epoch of the lease.
         self._holders: dict[str, ServiceProcess | None] = {}
         self._unheld_since: dict[str, tuple[float, int]] = {}
+        #: Since when each Asterisk has a holder without a link with which nothing else
+        #: is wrong; and when anything was wrong with any instance last.
+        self._unlinked_since: dict[str, tuple[ServiceProcess, float]] = {}
+        self._unrest_at = 0.0
         self._begun: dict[str, _Begun] = {}
         #: Those that had ended at the last look, and the last event then.
         self._ended: set[str] = set()
@@ -288,7 +307,7 @@ class ClusterRun(Run):
             side.pbx.doors = [one.doors[side.name] for one in (beside, *others)]
             side.pbx.skew_s = beside.skew_s
             side.pbx.on_prompt = self._hears
-        trouble = dice.choice((0.2, 0.4, 0.4, 0.8))
+        trouble = dice.choice(self.TROUBLE)
         self._weights = [
             *_LIFE.values(),
             *(weight * trouble for weight in _TROUBLE.values()),
@@ -489,6 +508,15 @@ class ClusterRun(Run):
             route.cut(resets=resets)
             self._later(for_s, route.mend)
 
+    def _cut_holder(
+        self, side: Side, for_s: float, *, resets: bool, everybody: bool
+    ) -> None:
+        """Cut the way to an Asterisk from its holder, or from all."""
+        holder = self._holder(side)
+        for instance in self._instances:
+            if everybody or instance is holder:
+                self._lose(instance, [side], for_s, resets=resets)
+
     def _asterisk_dies(self, side: Side, down_s: float) -> None:
         if side.pbx.manager.booted:
             self._deaths.setdefault(side.name, []).append(self._now)
@@ -688,17 +716,37 @@ class ClusterRun(Run):
                 and instance.process is not None
                 and instance.process.started == [None]
             )
-            if not is_well:
-                instance.well_since = inf
-            elif instance.well_since == inf:
-                instance.well_since = self._now
+            if is_well != (instance.well_since < inf):
+                instance.well_since = self._now if is_well else inf
+                self._unrest_at = self._now
+            for side in self._sides:
+                self._look_at_the_way(instance, side, is_well=is_well)
+
+    def _look_at_the_way(
+        self, instance: _Instance, side: Side, *, is_well: bool
+    ) -> None:
+        is_cut = instance.routes[side.name].is_cut
+        is_open = is_well and not is_cut and side.pbx.manager.booted
+        for since, is_so in (
+            (instance.reaches_since, is_open),
+            (instance.cut_since, is_cut),
+        ):
+            if is_so:
+                since.setdefault(side.name, self._now)
+            else:
+                since.pop(side.name, None)
 
     def _look_at_the_link(self, side: Side) -> None:
         holder = self._holder(side)
         process = None if holder is None else holder.process
-        calm = False
+        calm = is_without = False
         if holder is not None and process is not None:
             node = next(n for n in process.service.nodes.all if n.name == side.name)
+            is_without = (
+                holder.well_since < inf
+                and node.is_at_work
+                and not node.manager.connected
+            )
             calm = (
                 holder.well_since < inf
                 and side.pbx.manager.booted
@@ -711,7 +759,12 @@ class ClusterRun(Run):
         if changed:
             who = "nobody" if process is None else process.instance
             self._tell(f"{side.name} is held by {who}")
+            self._check_passed_on(side, holder)
         self._holders[side.name] = process
+        if process is None or not is_without:
+            self._unlinked_since.pop(side.name, None)
+        elif self._unlinked_since.get(side.name, (None,))[0] is not process:
+            self._unlinked_since[side.name] = process, self._now
         if not calm:
             side.calm_since = inf
         elif side.calm_since == inf or changed:
@@ -733,6 +786,7 @@ class ClusterRun(Run):
         for side in self._sides:
             self._look_at_the_link(side)
             self._check_held(side)
+            self._check_linked(side)
         self._note_known_calls()
         for side in self._sides:
             self._check_callbacks(side)
@@ -773,6 +827,40 @@ class ClusterRun(Run):
         if max(since, well_since) + bound_s < now:
             words = f"{side.name} has no instance that works since {since}"
             self._break(TAKEN_OVER, words)
+
+    def _check_linked(self, side: Side) -> None:
+        """A holder without a link does not keep what another one reaches."""
+        if side.name not in self._unlinked_since:
+            return
+        process, since = self._unlinked_since[side.name]
+        reaches_since = min(
+            one.reaches_since.get(side.name, inf)
+            for one in self._instances
+            if one.process is not process
+        )
+        last = max(
+            since + LINK_LOST_S,
+            reaches_since + _TRIES_S + TRY_AGAIN_S,
+            # One that has asked for it may have ended.
+            self._unrest_at + leases.LENGTH_S + TRY_AGAIN_S,
+        )
+        if last + _PASSES_ON_S < self._now:
+            words = f"{side.name} is without a link since {since}"
+            self._break(
+                LINKED, f"{words}, another one reaches it since {reaches_since}"
+            )
+
+    def _check_passed_on(self, side: Side, holder: _Instance | None) -> None:
+        """Who gets an Asterisk from one that is well could log in there."""
+        former = self._holders.get(side.name)
+        was_well = any(
+            one.process is former is not None and one.well_since < self._now
+            for one in self._instances
+        )
+        if holder is None or not was_well:
+            return
+        if holder.cut_since.get(side.name, inf) + _REACHED_S < self._now:
+            self._break(REACHABLE, f"{side.name} goes to {holder.name}")
 
     def _note_begun(self, instance: _Instance) -> bool:
         """Note the attempts of a COMMIT that has just been made; return if any."""
@@ -897,6 +985,8 @@ class ClusterRun(Run):
         rows = self._db.execute("SELECT * FROM task").fetchall()
         tasks = {row["id"]: row for row in rows}
         for call, at, task_id in self._promised:
+            # What was asked for in a talk becomes a task of its own later.
+            task_id = self._asked_by.get(call.channel.uniqueid, task_id)
             self._check_promise(call, at, tasks[task_id])
         for task in rows:
             if not task["reason_code"]:

@@ -16,6 +16,7 @@ from unittest import mock
 import attrs
 import sqlalchemy as sa
 
+from fastagi import app
 from fastagi.config import sections
 from fastagi.dialogue.dialogue import Dialogue
 from fastagi.domain import retry
@@ -34,6 +35,7 @@ from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
 from fastagi.node.fence import Fence
+from fastagi.node.holdings import Holdings
 from fastagi.node.nodes import Nodes
 from fastagi.node.offers import Offers
 from fastagi.node.reconciler import Reconciler
@@ -59,7 +61,7 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
-from tests.simulation import clusters, nodes, several
+from tests.simulation import clusters, links, nodes, several
 from tests.simulation.batches import play_one
 from tests.simulation.clusters import ClusterRun
 from tests.simulation.looker import CALLED, HOLDS, IS_SO, SAME, SAYS
@@ -1098,6 +1100,32 @@ def _cancels_own_attempts_only() -> Iterator[None]:
         return attrs.evolve(look(*args), in_progress=())
 
     with mock.patch.object(together, "look", withdraws_nothing):
+        yield
+
+
+@_fault(
+    "a service without a link to an Asterisk keeps it",
+    clusters.LINKED,
+    first_seed=links.LINKS_FROM,
+)
+def _tells_of_no_link() -> Iterator[None]:
+    async def tells_nothing(self: Holdings) -> None:
+        pass
+
+    with mock.patch.object(Holdings, "_tell_of_links", tells_nothing):
+        yield
+
+
+@_fault(
+    "an Asterisk goes to a service that can not log in there either",
+    clusters.REACHABLE,
+    first_seed=links.LINKS_FROM,
+)
+def _tries_no_login() -> Iterator[None]:
+    async def tries_nothing(*_: object) -> str:
+        return ""
+
+    with mock.patch.object(app, "try_login", tries_nothing):
         yield
 
 

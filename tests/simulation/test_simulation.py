@@ -14,6 +14,7 @@ import pytest
 from tests.simulation.batches import chunks, play
 from tests.simulation.clusters import CLUSTERS_FROM
 from tests.simulation.faults import FAULTS, Fault, search
+from tests.simulation.links import LINKS_FROM
 from tests.simulation.nodes import NODES_FROM
 from tests.simulation.plan import (
     AUTO_FROM,
@@ -50,6 +51,7 @@ _PLAYED = (
     (STEERS_FROM, 25),
     (NODES_FROM, 25),
     (CLUSTERS_FROM, 10),
+    (LINKS_FROM, 10),
 )
 
 
