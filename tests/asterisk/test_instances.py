@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from fastagi.ami import actions
 from fastagi.ami.session import Credentials
 from fastagi.checks.link import ManagerLink, Where
+from fastagi.node.holdings import LINK_LOST_S
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from tests.asterisk.callback import (
@@ -29,6 +30,7 @@ from tests.asterisk.callback import (
 )
 from tests.lab.lab import Lab
 from tests.lab.phones import Client, request
+from tests.lab.proxy import AMI_MESSAGE, Proxy
 from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
@@ -50,12 +52,13 @@ def database(postgresql_url: str) -> str:
     return postgresql_url
 
 
-def launch(lab: Lab, url: str, name: str) -> Service:
+def launch(lab: Lab, url: str, name: str, **more: Any) -> Service:
     """Start one of several services, each with a FastAGI port of its own."""
     own: Mapping[str, Any] = {
         "database": {"url": url},
         "instance": {"name": name},
         "defaults": {"success_duration": "0s"},
+        **more,
     }
     if name != "a":
         own = merged(own, {"fastagi": {"port": free_port()}})
@@ -65,8 +68,8 @@ def launch(lab: Lab, url: str, name: str) -> Service:
     return service
 
 
-def holder(lab: Lab, url: str) -> Service:
-    service = launch(lab, url, "a")
+def holder(lab: Lab, url: str, **more: Any) -> Service:
+    service = launch(lab, url, "a", **more)
     service.wait_for(HOLDS)
     service.wait_until_ready()
     return service
@@ -160,6 +163,27 @@ def test_holder_passes_the_asterisk_on_in_a_talk_and_the_other_follows_the_call(
     a.wait_for(HOLDS, count=2)
     assert a.running
     assert b.running
+
+
+def test_holder_loses_its_link_in_a_talk_and_the_other_follows_the_call(
+    lab: Lab, database: str
+) -> None:
+    ports = lab.asterisk.ports
+    with Proxy(ports.spare, ports.ami, AMI_MESSAGE) as link:
+        a = holder(lab, database, ami={"port": link.port})
+        b = launch(lab, database, "b")
+        client = talk(lab, a)
+    a.wait_for(says("^there has been no link to the Asterisk"), LINK_LOST_S + 10)
+    b.wait_for(says("is asked for it: this one can log in there"))
+    a.wait_for(says("^this instance leaves the Asterisk default to the instance b"))
+    b.wait_for(HOLDS)
+    b.wait_for(says("its call is under way, following it"))
+    hang_up(lab, client)
+
+    settled(b, "completed")
+    assert dispositions(b) == ["ANSWERED"]
+    rung_once(lab, client)
+    assert a.running
 
 
 def test_holder_is_frozen_longer_than_the_lease_and_wakes(
