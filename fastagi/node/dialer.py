@@ -504,7 +504,8 @@ class Dialer:
     ) -> None:
         if running.closing or too_late(running.progress):
             return
-        if running.ending:
+        waits = too_late in running.to_end and not self._manager.connected
+        if running.ending or waits:
             running.to_end.setdefault(too_late, why)
             return
         running.ending = True

@@ -325,6 +325,25 @@ class LinkLostTests(TwoInstances):
         self.assertEqual(self.rung(), 1)
         self.assertEqual(len(self.alice.rung), 1)
 
+    def test_task_cancelled_meanwhile_at_another_one_has_one_step_more(self) -> None:
+        self.only_berlin_has_no_agent(after_s=50, hangs_up_after_s=30)
+        a = self.launch("a", ["default"], caller_ring_time="60s")
+        b = self.launch("b", ["berlin"], caller_ring_time="60s")
+        self.world.run(3)
+        self.add()
+        self.world.run_until(lambda: self.client.rung, 10)
+        self.cut(a, b)
+        self.ask_next(b)
+        self.world.ask("tasks.cancel", id=1)
+        before = len(self.world.history(1))
+        self.world.run(15)
+        self.assertEqual(len(self.world.history(1)), before + 1)
+
+        self.route(a).mend()
+        self.world.run(30)
+        self.assert_status("cancelled")
+        self.assertIsNone(self.client.rung[0].answered_at)
+
     # -- trouble in the middle of it -------------------------------------------------
 
     def test_link_that_is_back_in_the_middle_of_it_rings_nobody_twice(self) -> None:
