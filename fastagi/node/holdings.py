@@ -221,8 +221,9 @@ class Holdings:
         self._reached_since: dict[str, float | None] = {}
         #: Why it was not possible to log in to an Asterisk, as it was logged last.
         self._why_no_login: dict[str, str] = {}
-        #: The Asterisks held without a link, as others were told.
-        self._without_link: set[str] = set()
+        #: The Asterisks held without a link, as others were told, with the epoch of the
+        #: lease: a database that was set back does not know it any more.
+        self._without_link: dict[str, int] = {}
         #: Since when another instance asks for an Asterisk, by the steady clock; and
         #: those that are being passed on now.
         self._wanted_since: dict[str, float] = {}
@@ -325,7 +326,8 @@ class Holdings:
             if self._may_ask_for(name, other):
                 self._asking.add(name)
                 what = f"asking for the Asterisk {name}"
-                self._background.start(what, self._ask_for(name, instance, other))
+                ask = self._ask_for(name, instance or "?", other)
+                self._background.start(what, ask)
 
     def _waits_for(self, name: str, now: float) -> float:
         """Return how long ago a lease must have run out to be taken, in seconds."""
@@ -371,7 +373,7 @@ class Holdings:
         """Put a node that is not held in the place of one that is; return that one."""
         self._stored_calls.pop(name, None)
         self._wanted_since.pop(name, None)
-        self._without_link.discard(name)
+        self._without_link.pop(name, None)
         self._told.pop(name, None)
         former = self._made[name]
         self._replace(name, None)
@@ -467,7 +469,8 @@ class Holdings:
         for name, lease in list(self._held.items()):
             lost_s = self._made[name].node.link_lost_s
             is_lost = lost_s is not None and lost_s >= LINK_LOST_S
-            if name in self._leaving or is_lost == (name in self._without_link):
+            to_tell = lease.held.epoch if is_lost else None
+            if name in self._leaving or to_tell == self._without_link.get(name):
                 continue
             try:
                 await self._store.tell_link(lease.held, lost_s if is_lost else None)
@@ -479,7 +482,7 @@ class Holdings:
 
     def _told_of_link(self, name: str, lease: Lease, *, is_lost: bool) -> None:
         if is_lost:
-            self._without_link.add(name)
+            self._without_link[name] = lease.held.epoch
             self._log.warn(
                 "there has been no link to the Asterisk {name} for {seconds:.0f} s:"
                 " another instance that can log in there may have it",
@@ -487,7 +490,7 @@ class Holdings:
                 seconds=LINK_LOST_S,
             )
             return
-        self._without_link.discard(name)
+        self._without_link.pop(name, None)
         self._wanted_since.pop(name, None)
         lease.held = evolve(lease.held, wanted_by="")
         self._log.info(
