@@ -1014,8 +1014,10 @@ class ClusterRun(Run):
             (other.answered_at or 0.0) > since
             for _, other in self._calls_of(call.number)
         )
+        # What was asked for in the talk is dropped if the number is blocked after it.
+        dropped = self._cancelled_at.get(task["id"], 0.0) > at
         # Nobody talked after the promise, but there is another end with a reason.
-        if not (called or served) and task["status"] == "completed":
+        if not (called or served or dropped) and task["status"] == "completed":
             self._break(KEPT, f"{call.number} was never called: task {task['id']}")
 
     def _check_one_task(self, tasks: dict[int, sqlite3.Row]) -> None:
