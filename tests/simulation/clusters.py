@@ -196,6 +196,8 @@ class ClusterRun(Run):
     NUMBERS: ClassVar = tuple(f"03012345{number:02}" for number in range(9))
     #: How much trouble there is, of which one is drawn.
     TROUBLE: ClassVar[Sequence[float]] = (0.2, 0.4, 0.4, 0.8)
+    #: How far the machines' clocks are from the true time at most, likewise.
+    APART_S: ClassVar[Sequence[float]] = (0.0, 0.0, 30.0, 1800.0)
 
     def __init__(self, seed: int) -> None:
         # Each combination of numbers comes in twelve seeds.
@@ -288,7 +290,7 @@ class ClusterRun(Run):
         self._world.notices = self._notices
         self._world.leases_run_out = True
         clock = self._world.clock
-        apart_s = dice.choice((0.0, 0.0, 30.0, 1800.0))
+        apart_s = dice.choice(self.APART_S)
         for index, name in enumerate(_NAMES[: self._count]):
             self._instances.append(
                 _Instance(

@@ -29,6 +29,9 @@ class LinkRun(ClusterRun):
 
     ACTION_S: ClassVar = 150.0
     TROUBLE: ClassVar[Sequence[float]] = (0.0, 0.0, 0.0, 0.1)
+    #: A task that one service leaves to another is due there later if its clock is
+    #: behind, and then comes back.
+    APART_S: ClassVar[Sequence[float]] = (0.0, 0.0, 0.0, 1.0)
 
     def _build(self) -> None:
         super()._build()
