@@ -29,7 +29,12 @@ fi
 
 say "Making .venv and installing the Python packages (about 30 s)"
 "$python" -m venv --clear .venv
-.venv/bin/python -m pip install -qq --disable-pip-version-check \
-    --constraint constraints.txt --editable '.[test,lint,docs]'
+# Python's own pip may be years old, and needs twice as long. Most modules of the packages
+# are never loaded: the others are compiled when they are.
+pip() {
+    .venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check "$@"
+}
+pip pip==26.3
+pip --constraint constraints.txt --editable '.[test,lint,docs]'
 say "Python packages are ready"
 touch .venv/ready
