@@ -19,6 +19,7 @@ import struct
 import wave
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -495,12 +496,21 @@ def _product_manager_user() -> ManagerUser:
 
 
 def _copy_sounds(source: Path, target: Path) -> None:
-    """Copy the prompts that are new or have changed."""
-    for path in source.rglob("*"):
-        if path.suffix not in _SOUND_SUFFIXES:
-            continue
-        copy = target / path.relative_to(source)
-        if copy.exists() and copy.stat().st_mtime_ns == path.stat().st_mtime_ns:
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
+    """Copy the prompts that are missing or have changed."""
+    for name, changed_ns in _sounds(source):
+        copy = f"{target}/{name}"
+        with suppress(FileNotFoundError):
+            if os.stat(copy).st_mtime_ns == changed_ns:
+                continue
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        shutil.copy2(source / name, copy)
+
+
+@cache
+def _sounds(source: Path) -> list[tuple[str, int]]:
+    """Return the prompts of a directory with their times; both stay as they are."""
+    return [
+        (str(path.relative_to(source)), path.stat().st_mtime_ns)
+        for path in source.rglob("*")
+        if path.suffix in _SOUND_SUFFIXES
+    ]
