@@ -75,8 +75,9 @@ fast-test:
 	@$(MAKE) --no-print-directory simulation-test
 
 # Unit tests, the store on each database, the web process, the whole service in memory.
-unit-test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
+# Three at a time, as those with processes and servers mostly wait.
+unit-test: .venv/loaded
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not stopwatch" tests \
 		--ignore tests/asterisk --ignore tests/browser --ignore tests/simulation \
 		--ignore tests/packaging --ignore tests/freepbx
 
@@ -236,6 +237,12 @@ release: .venv/ready $(WITH)
 
 .venv/ready: setup.cfg constraints.txt tools/make-venv.sh
 	@PYTHON=$(PYTHON) tools/make-venv.sh
+
+# The byte code of all tests, and of what they load: else each of several processes would
+# compile all of it at the same time.
+.venv/loaded: .venv/ready
+	@$(BIN)/python -m pytest -qq --collect-only tests >$@.log || { cat $@.log; false; }
+	@touch $@
 
 clean:
 	rm -rf .venv .fuzz build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
