@@ -18,8 +18,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo demo-cluster test lint style types fast-test simulate expected-wait fuzz soak
 .PHONY: soak-cluster memory bench bench-web bench-pages bench-door busy-queue waiting-line
 .PHONY: console screenshots browser-test
-.PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
-.PHONY: package-test docs reference deb freepbx freepbx-test lab sounds clean image release
+.PHONY: unit-test simulation-test call-test crowd-test asterisk-test live-test
+.PHONY: stopwatch-test package-test docs reference deb freepbx freepbx-test lab sounds clean image release
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -50,14 +50,12 @@ screenshots: .venv/ready
 	@$(BIN)/python -m tests.lab.screenshots
 
 # Asterisk, the databases and the browser are installed while the tests without them run.
-# Calls mostly wait, so the simulation has the rest of the processors meanwhile.
+# Calls and browsers mostly wait: packages and the simulation have the rest of the
+# processors meanwhile, at lower priorities. Nothing runs beside the last tests.
 test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 4 types docs unit-test lab
-	@$(MAKE) --no-print-directory browser-test
-	@$(MAKE) --no-print-directory -j 2 call-test simulation-test
-	@$(MAKE) --no-print-directory crowd-test
-	@$(MAKE) --no-print-directory package-test
+	@$(MAKE) --no-print-directory -j 3 live-test package-test simulation-test
 	@$(MAKE) --no-print-directory stopwatch-test
 
 lint: style types
@@ -83,7 +81,7 @@ unit-test: .venv/loaded
 
 # Random runs of the simulation, and planted faults that it must find.
 simulation-test: .venv/ready
-	tools/lowest-priority.sh $(PYTEST) -q -n 2 --dist worksteal \
+	tools/at-priority.sh 19 $(PYTEST) -q -n 2 --dist worksteal \
 		tests/simulation
 
 # Random runs of the simulation, or one run with all its events:
@@ -175,6 +173,11 @@ bench-pages: .venv/ready
 	@$(BIN)/python -m tests.lab.install databases
 	@$(BIN)/python -m tests.bench.pages
 
+# Browser and calls, which wait for what is due in seconds.
+live-test:
+	@$(MAKE) --no-print-directory browser-test
+	@$(MAKE) --no-print-directory asterisk-test
+
 # Tests on real Asterisk.
 asterisk-test:
 	@$(MAKE) --no-print-directory call-test
@@ -193,7 +196,7 @@ crowd-test: lab
 # Packages, the image and releases: built, installed, upgraded and removed.
 # The tests install what these machines need.
 package-test: lab
-	$(PYTEST) -n 2 --dist loadfile tests/packaging
+	tools/at-priority.sh 3 $(PYTEST) -n 2 --dist loadfile tests/packaging
 
 # The console in Chromium, on a real service and a real Asterisk 22.
 browser-test: lab
