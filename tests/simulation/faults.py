@@ -296,7 +296,7 @@ def _insists() -> Iterator[None]:
 @_fault(
     "any agent is rung for a callback that waits for one",
     "only the agent who talked last is rung while a callback waits for him",
-    first_seed=PREFERRED_FROM + 19,
+    first_seed=PREFERRED_FROM + 26,
 )
 def _rings_any() -> Iterator[None]:
     with mock.patch.object(dialer, "_ONLY_OPTION", ""):
@@ -633,7 +633,7 @@ def _no_hours() -> Iterator[None]:
 @_fault(
     "an event that comes twice is stored twice",
     "a step is told once",
-    first_seed=22,
+    first_seed=39,
 )
 def _store_event_twice() -> Iterator[None]:
     dialled = Progress.caller_dialled
@@ -998,7 +998,7 @@ def _withdraws_nothing_elsewhere() -> Iterator[None]:
 @_fault(
     "a client waits in line although an agent is free on another Asterisk",
     several.NOT_LEFT,
-    first_seed=nodes.NODES_FROM + 4,
+    first_seed=nodes.NODES_FROM + 18,
 )
 def _stays_in_line_here() -> Iterator[None]:
     with mock.patch.object(Scheduler, "_leave_to_others", lambda self, target: None):
@@ -1008,7 +1008,7 @@ def _stays_in_line_here() -> Iterator[None]:
 @_fault(
     "a node looks after the attempts of the other",
     several.ONE_RING,
-    first_seed=nodes.NODES_FROM + 10,
+    first_seed=nodes.NODES_FROM + 13,
 )
 def _reconciles_all() -> Iterator[None]:
     async def all_of_them(self: TaskStore) -> Any:
