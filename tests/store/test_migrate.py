@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -397,15 +398,17 @@ def test_created_migrated_and_schema_are_the_same_to_the_letter_on_postgresql(
 def older(tmp_path: Path) -> Callable[[str], Path]:
     """Make a copy of the migrations that ends with an older version."""
 
-    def make(last: str) -> Path:
-        target = tmp_path / f"up-to-{last}"
-        shutil.copytree(migrate.MIGRATIONS, target, dirs_exist_ok=True)
-        for file in (target / "versions").glob("[0-9]*.py"):
-            if file.name[:4] > last:
-                file.unlink()
-        return target
+    return partial(up_to, tmp_path)
 
-    return make
+
+def up_to(directory: Path, last: str) -> Path:
+    """Copy the migrations up to a version into a directory; return the copy's path."""
+    target = directory / f"up-to-{last}"
+    shutil.copytree(migrate.MIGRATIONS, target, dirs_exist_ok=True)
+    for file in (target / "versions").glob("[0-9]*.py"):
+        if file.name[:4] > last:
+            file.unlink()
+    return target
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import sqlalchemy as sa
 
 from fastagi.domain.reason import Code, Reason, codes_in, load
 from fastagi.store import migrate
-from tests.store.test_migrate import connect, everything, older, unmade_url
+from tests.lab.databases import PostgreSQL
+from tests.store.test_migrate import connect, everything, older, unmade_url, up_to
 
 __all__ = ["older", "unmade_url"]
 
@@ -195,20 +198,33 @@ def _fill(url: str) -> None:
             run("SELECT setval('task_event_id_seq', 9000)")
 
 
-@pytest.fixture(params=["0009", "0010"])
+@pytest.fixture(
+    scope="module",
+    params=product(["0009", "0010"], ["sqlite", "postgresql"]),
+    ids="-".join,
+)
 def carried(
-    unmade_url: str, older: Callable[[str], Path], request: pytest.FixtureRequest
-) -> tuple[str, dict[str, list[Any]]]:
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     """An upgraded database with rows, and its rows before the upgrade.
 
     The next migration recreates a table on SQLite that rows of `answer`, `asked` and
-    `later_request` refer to: first `attempt`, then `task_event`.
+    `later_request` refer to: first `attempt`, then `task_event`. Tests change nothing,
+    as they share it.
     """
-    migrate.upgrade(unmade_url, migrations=older(request.param))
-    _fill(unmade_url)
-    before = everything(unmade_url)
-    migrate.upgrade(unmade_url)
-    return unmade_url, before
+    version, engine = request.param
+    home = tmp_path_factory.mktemp("carried")
+    with ExitStack() as stack:
+        if engine == "sqlite":
+            url = f"sqlite:///{home / 'callbacks.db'}"
+        else:
+            server: PostgreSQL = request.getfixturevalue("postgresql")
+            url = stack.enter_context(server.database())
+        migrate.upgrade(url, migrations=up_to(home, version))
+        _fill(url)
+        before = everything(url)
+        migrate.upgrade(url)
+        yield url, before
 
 
 def _reasons(url: str, table: str, by: str = "id") -> dict[int, Reason]:
@@ -268,7 +284,7 @@ def test_parameters_have_their_types(
 
 
 def test_no_row_is_lost(carried: tuple[str, dict[str, list[Any]]]) -> None:
-    url, before = carried
+    url, before = carried[0], dict(carried[1])
     after = everything(url)
     for rows in (before, after):
         rows.pop("alembic_version")
