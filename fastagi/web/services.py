@@ -38,7 +38,12 @@ _ALL: Final = sa.select(
 ).order_by(_instance.c.name)
 _LEASES: Final = (
     sa.select(
-        _lease.c.name, _lease.c.token, _lease.c.host, _lease.c.pid, _lease.c.since
+        _lease.c.name,
+        _lease.c.token,
+        _lease.c.host,
+        _lease.c.pid,
+        _lease.c.since,
+        _lease.c.link_lost_at,
     )
     .where(_lease.c.token != "", _lease.c.valid_until > sa.bindparam("now"))
     .order_by(_lease.c.name)
@@ -49,6 +54,22 @@ _SETTINGS: Final = sa.select(_instance.c.name, _instance.c.settings).where(
 _NOW: Final = sa.select(sa.func.extract("epoch", sa.func.clock_timestamp()))
 
 Json = Mapping[str, Any]
+
+
+@frozen
+class HeldAsterisk:
+    """An Asterisk that a service holds.
+
+    Attributes:
+        name: its name in the settings.
+        since: since when it is held; None: since the service runs.
+        link_lost_since: since when the service has had no link to it; None: it has one,
+            or not been without for long.
+    """
+
+    name: str
+    since: datetime | None = None
+    link_lost_since: datetime | None = None
 
 
 @frozen(kw_only=True)
@@ -62,7 +83,7 @@ class Service:
         host: the name of its machine; None: it does not run.
         pid: of its process; None: it does not run.
         since: when its process began to run it; None: it does not run.
-        asterisks: since when it holds each Asterisk; None: since it runs.
+        asterisks: those that it holds.
         is_asked: whether this web process asks it.
         differences: the settings that it has otherwise than the one that is asked.
     """
@@ -73,7 +94,7 @@ class Service:
     host: str | None = None
     pid: int | None = None
     since: datetime | None = None
-    asterisks: tuple[tuple[str, datetime | None], ...] = ()
+    asterisks: tuple[HeldAsterisk, ...] = ()
     is_asked: bool = False
     differences: tuple[Difference, ...] = ()
 
@@ -143,7 +164,11 @@ def read(conn: sa.Connection) -> tuple[Service, ...]:
                 pid=lease.pid,
                 since=_time(lease.since),
                 asterisks=tuple(
-                    (one.name.removeprefix(_NODE), _time(one.since))
+                    HeldAsterisk(
+                        one.name.removeprefix(_NODE),
+                        _time(one.since),
+                        None if one.link_lost_at is None else _time(one.link_lost_at),
+                    )
                     for one in leases
                     if one.name.startswith(_NODE) and one.token == lease.token
                 ),
@@ -174,7 +199,7 @@ def read_all(conn: sa.Connection, service: Json | None) -> Services:
         row.name: Shared.from_json(row.settings)
         for row in conn.execute(_SETTINGS, {"names": names})
     }
-    held = {name for one in found for name, _since in one.asterisks}
+    held = {asterisk.name for one in found for asterisk in one.asterisks}
     nodes = dict.fromkeys(
         str(name)
         for shared in settings.values()
@@ -209,7 +234,7 @@ def only(service: Json | None) -> Services:
         host=holder["host"],
         pid=holder["pid"],
         since=since,
-        asterisks=tuple((link["name"], None) for link in links(service)),
+        asterisks=tuple(HeldAsterisk(link["name"]) for link in links(service)),
         is_asked=True,
     )
     return Services(all=(one,))

@@ -21,8 +21,8 @@ HOST, PID = "pbx", 812
 def add_services(url: str, now: float | None = None) -> None:
     """Let the services a, b and c share a database.
 
-    ``a`` is the one that is asked; it holds pbx1 and pbx2. ``b`` has other settings and
-    holds nothing. ``c`` ended two minutes ago. Nobody holds pbx3.
+    ``a`` is the one that is asked; it holds pbx1, and pbx2 without a link. ``b`` has
+    other settings and holds nothing. ``c`` ended two minutes ago. Nobody holds pbx3.
     """
     now = time.time() if now is None else now
     engine = backend_for(url).engine
@@ -69,4 +69,6 @@ def _add(
         "valid_until": now - gone_s if gone_s else now + 600,
     }
     for of in (f"instance:{name}", *(f"node:{node}" for node in nodes)):
-        conn.execute(schema.lease.insert(), {**lease, "name": of})
+        lost_at = now - 60 if of == "node:pbx2" else None
+        row = {**lease, "name": of, "link_lost_at": lost_at}
+        conn.execute(schema.lease.insert(), row)

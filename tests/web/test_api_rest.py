@@ -537,6 +537,7 @@ def test_health_names_the_services_on_the_database(rig: ApiRig) -> None:
     assert [one["running"] for one in (a, b, c)] == [True, True, False]
     assert [one["name"] for one in a["asterisks"]] == ["pbx1", "pbx2"]
     assert a["asterisks"][0]["since"] == a["since"]
+    assert [one["link_lost_since"] is None for one in a["asterisks"]] == [True, False]
     assert (b["host"], b["pid"], b["asterisks"]) == ("pbx-b", 77, [])
     (difference,) = b["differences"]
     assert difference == {

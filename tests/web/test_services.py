@@ -17,7 +17,7 @@ from fastagi.store.leases import Lease
 from fastagi.store.processes import Process
 from fastagi.store.store import TaskStore
 from fastagi.web import services
-from fastagi.web.services import Services
+from fastagi.web.services import HeldAsterisk, Services
 from tests.harness.tables import empty_tables
 from tests.store.harness import done
 
@@ -71,7 +71,7 @@ def test_each_service_is_seen_with_its_asterisks_and_other_settings(
     assert (one.name, one.is_asked, one.asterisks) == ("a", True, ())
     assert (other.name, other.is_asked, other.runs) == ("b", False, True)
     assert (other.host, other.pid, other.version) == ("pbx2", 2, "1")
-    assert other.asterisks == (("y", taken.since),)
+    assert other.asterisks == (HeldAsterisk("y", taken.since),)
     assert one.differences == ()
     (difference,) = other.differences
     assert difference.words(other.where) == (
@@ -119,10 +119,17 @@ def test_the_web_process_sees_what_the_services_see(database: Database) -> None:
     done(a.take_nodes({"x": 0.0}))
     done(b.take_nodes({"y": 0.0}))
     for store, name in ((a, "b"), (b, "a")):
+        execute(
+            database, "UPDATE lease SET link_lost_at = since + 9 WHERE name = 'node:y'"
+        )
         (told,) = done(store.other_instances())
         (ours,) = [one for one in seen(database).all if one.name == name]
         assert told.lease is not None
-        assert (told.version, told.nodes) == (ours.version, ours.asterisks)
+        held = tuple((one.name, one.since) for one in ours.asterisks)
+        assert (told.version, told.nodes) == (ours.version, held)
+        since = {one.name: one.link_lost_since for one in ours.asterisks}
+        assert {node: since[node] for node in told.lost_links} == told.lost_links
+        assert bool(told.lost_links) == (name == "b")
         process = told.lease.process
         assert (process.host, process.pid, told.lease.since) == (
             ours.host,
@@ -157,5 +164,5 @@ def test_a_service_alone_with_one_asterisk_shows_nothing(database: Database) -> 
     (alone,) = database.run_now(
         "read", read, {**service, "nodes": [one, {**one, "name": "berlin"}]}
     ).all
-    assert alone.asterisks == (("default", None), ("berlin", None))
+    assert alone.asterisks == (HeldAsterisk("default"), HeldAsterisk("berlin"))
     assert alone.runs and alone.is_asked

@@ -294,6 +294,9 @@ def test_services_on_one_database_are_on_health(several: Browser) -> None:
     assert "asked by this page" in asked
     assert "pbx, process 812" in asked
     assert "pbx1 <" in asked and "pbx2 <" in asked
+    # Of pbx2 only.
+    assert asked.count("no link") == 1
+    assert asked.index("pbx2") < asked.index("no link")
     other = _row(part, "b")
     assert "no Asterisk" in other
     assert "<code>queues.sales.attempts</code> (and of 1 more queue)" in other

@@ -146,7 +146,12 @@ def _service_json(one: services.Service) -> dict[str, Any]:
         "pid": one.pid,
         "since": iso(one.since),
         "asterisks": [
-            {"name": name, "since": iso(since)} for name, since in one.asterisks
+            {
+                "name": asterisk.name,
+                "since": iso(asterisk.since),
+                "link_lost_since": iso(asterisk.link_lost_since),
+            }
+            for asterisk in one.asterisks
         ],
         "differences": [
             {

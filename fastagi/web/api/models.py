@@ -741,6 +741,10 @@ class HeldAsterisk(BaseModel):
 
     name: str
     since: datetime | None = Field(description="Null: since the service runs.")
+    link_lost_since: datetime | None = Field(
+        description="Since when the service has had no link to it, and another one that"
+        " can log in there may have it. Null: it has one, or none for some seconds."
+    )
 
 
 class OtherSetting(BaseModel):
