@@ -7,7 +7,8 @@
 # The first run takes a few minutes: it installs Asterisk, PostgreSQL, MariaDB, PHP and
 # Chromium into ~/.cache, not on the system. Later runs use that installation.
 
-PYTHON ?= python3
+# The Python of .venv; without a name, tools/make-venv.sh chooses.
+PYTHON ?=
 BIN := .venv/bin
 # A test run without the plugin that only tests/web uses, whose import takes a second.
 PYTEST := $(BIN)/python -m pytest -p no:schemathesis
@@ -239,7 +240,7 @@ release: .venv/ready $(WITH)
 	@$(BIN)/python packaging/release/make.py
 
 .venv/ready: setup.cfg constraints.txt tools/make-venv.sh
-	@PYTHON=$(PYTHON) tools/make-venv.sh
+	@PYTHON='$(PYTHON)' tools/make-venv.sh
 
 # The byte code of all tests, and of what they load: else each of several processes would
 # compile all of it at the same time.
