@@ -3,8 +3,8 @@
 
     python -m tests.store.measure_reports [--tasks 1000000] [--open 10000] [URL ...]
 
-Without a URL: a SQLite file in the current directory, and a PostgreSQL server of the
-tests; both are removed afterwards. A given database that has tasks is used as it is.
+Without a URL: a SQLite file in build/, and a PostgreSQL server of the tests; both are
+removed afterwards. A given database that has tasks is used as it is.
 Prints for each question the median and the 95th percentile of the time to answer it,
 and the mean of this process's processor time (with SQLite all of it).
 """
@@ -35,6 +35,7 @@ QUEUES: Final = (
     *("support", "support", "support", "sales", "sales", "orders", "billing"),
     *("returns", "spares", "dealers", "vip"),
 )
+_BUILD: Final = Path(__file__).parents[2] / "build"
 #: Three years.
 _DAYS: Final = 1095
 ZONE: Final = ZoneInfo("Europe/Berlin")
@@ -239,8 +240,10 @@ def databases(urls: list[str]) -> Iterator[list[str]]:
     if urls:
         yield urls
         return
+    _BUILD.mkdir(exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=Path.cwd()) as directory,
+        # Not in memory, as a directory for temporary files may be.
+        tempfile.TemporaryDirectory(dir=_BUILD) as directory,
         # PostgreSQL's own default.
         PostgreSQL("128MB") as server,
         server.database() as url,
