@@ -148,7 +148,9 @@ def _export(to: Path) -> None:
         ["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True
     ).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(to, filter="data")
+        # Python has filters since 3.11.4.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(to)
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -65,7 +65,9 @@ def _export(commit: str, to: Path) -> None:
         capture_output=True,
     ).stdout
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
-        tar.extractall(to, filter="data")
+        # Python has filters since 3.11.4.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(to)
     program = Path(__file__).with_name("fill_0_1_0.py")
     (to / program.name).write_bytes(program.read_bytes())
 
