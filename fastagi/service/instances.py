@@ -24,15 +24,13 @@ from fastagi.service.commands import DatabaseHolder, InstanceStatus
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.instances import Seen, Told
+from fastagi.store.lease_rows import COUNTS_S
 from fastagi.store.store import TaskStore
 
 #: Interval of looks at the others, in seconds.
 LOOK_S: Final = 10.0
 #: Interval at which it is stored that this service runs, in seconds.
 _TELL_S: Final = 60.0
-#: How long the settings of a service count that does not run any more, in seconds: it
-#: may only be started again.
-COUNTS_S: Final = 600.0
 #: Number of differences that are logged.
 _LOGGED: Final = 10
 #: Number of queues whose settings are listed at a time, which takes a few milliseconds.

@@ -54,6 +54,7 @@ from fastagi.store import (
 from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
 from fastagi.store.later import LaterRequest
+from fastagi.store.lease_rows import name_of_node
 from fastagi.store.requests import create, renew
 from fastagi.store.results import BeginResult, Restored, TaskAttempt
 from fastagi.store.rows import (
@@ -148,7 +149,7 @@ _NODES_OF_NOBODY: Final = (
     .where(
         text(schema.UNDER_WAY),
         ~exists().where(
-            _lease.c.name == sa.literal(leases.name_of_node("")) + _attempt.c.node,
+            _lease.c.name == sa.literal(name_of_node("")) + _attempt.c.node,
             _lease.c.token != "",
             _lease.c.valid_until > bindparam("now"),
         ),

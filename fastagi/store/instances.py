@@ -18,16 +18,9 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from fastagi.store import leases, schema
 from fastagi.store.errors import TryAgain
-from fastagi.store.leases import (
-    Held,
-    assert_held,
-    is_free,
-    name_of_instance,
-)
+from fastagi.store.lease_rows import SHOWN_S, name_of_instance
+from fastagi.store.leases import Held, assert_held, is_free
 from fastagi.store.node_leases import node_held_of
-
-#: How long a service is shown that does not run any more, in seconds.
-SHOWN_S: Final = 86_400.0
 
 _instance: Final = schema.instance
 _lease: Final = schema.lease

@@ -34,6 +34,8 @@ from fastagi.store import schema
 from fastagi.store.backends import Backend, backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, LeaseLost, StoreUnavailable, TryAgain
+from fastagi.store.lease_rows import ALONE, INSTANCE, NODE, name_of_instance, rest
+from fastagi.store.lease_rows import now as now
 from fastagi.store.processes import Process
 
 #: Duration of a lease after each renewal, and the interval of renewals, in seconds.
@@ -57,12 +59,6 @@ _LOOK_S: Final = 0.25
 #: it for a moment when they test it.
 _MOMENT_S: Final = 1.0
 
-#: The name of the lease on the whole database, and what the names of the others begin
-#: with: of a service that is one of several, and of an Asterisk.
-_NAME: Final = "service"
-INSTANCE: Final = "instance:"
-_NODE: Final = "node:"
-
 _log = Logger()
 _lease: Final = schema.lease
 #: Columns that only services have which share the database.
@@ -75,14 +71,14 @@ _INSTANCES: Final = _WHO.where(
     _lease.c.name.startswith(INSTANCE, autoescape=True), _lease.c.token != ""
 ).order_by(_lease.c.name)
 _NODES_HELD: Final = select(_lease.c.name).where(
-    _lease.c.name.startswith(_NODE, autoescape=True),
+    _lease.c.name.startswith(NODE, autoescape=True),
     _lease.c.token != "",
     _lease.c.valid_until > bindparam("now"),
 )
 #: Ends the leases of all instances and on all Asterisks.
 _END_OTHERS: Final = (
     update(_lease)
-    .where(_lease.c.name != _NAME)
+    .where(_lease.c.name != ALONE)
     .values(token="", epoch=_lease.c.epoch + 1, valid_until=0.0)
 )
 #: Finds the lease if this process holds it, and locks the row: another process can take
@@ -139,7 +135,7 @@ class Held:
     #: Time until it expires, if it does.
     left_s: float = 0.0
     #: Of what: of the whole service, of one of several, or of an Asterisk.
-    name: str = _NAME
+    name: str = ALONE
     #: The token of the instance that asks for the Asterisk; empty: none does.
     wanted_by: str = ""
     #: Since when its holder has had no link to the Asterisk, if it has told that.
@@ -148,17 +144,17 @@ class Held:
     @property
     def is_of_node(self) -> bool:
         """Whether it is the lease on one Asterisk."""
-        return self.name.startswith(_NODE)
+        return self.name.startswith(NODE)
 
     @property
     def instance(self) -> str:
         """The name of the instance; empty if it is not the lease of one."""
-        return _rest(self.name, INSTANCE)
+        return rest(self.name, INSTANCE)
 
     @property
     def node(self) -> str:
         """The name of the Asterisk; empty if it is not the lease on one."""
-        return _rest(self.name, _NODE)
+        return rest(self.name, NODE)
 
     @property
     def length_s(self) -> float:
@@ -196,22 +192,7 @@ def local_time(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _rest(name: str, prefix: str) -> str:
-    """Return what follows a prefix; empty if the name has another one."""
-    return name.removeprefix(prefix) if name.startswith(prefix) else ""
-
-
-def name_of_instance(instance: str) -> str:
-    """Return the name of the lease of an instance; empty: of the only service."""
-    return f"{INSTANCE}{instance}" if instance else _NAME
-
-
-def name_of_node(node: str) -> str:
-    """Return the name of the lease on an Asterisk."""
-    return f"{_NODE}{node}"
-
-
-def read(conn: sa.Connection, name: str = _NAME) -> Held | None:
+def read(conn: sa.Connection, name: str = ALONE) -> Held | None:
     """Return the holder in the row; None if there is none.
 
     With SQLite that process may have ended; only the lock on the file shows that.
@@ -235,20 +216,10 @@ def held_of(conn: sa.Connection, row: sa.Row[Any]) -> Held:
     )
 
 
-def now(conn: sa.Connection) -> float:
-    """Return the database's time, which is the same for all of its clients."""
-    if conn.dialect.name == "postgresql":
-        # Not now(), the start of the transaction, which may have waited for a lock.
-        asked = "SELECT extract(epoch FROM clock_timestamp())"
-        return float(conn.exec_driver_sql(asked).scalar_one())
-    # A SQLite database is on this machine.
-    return time.time()
-
-
 def nodes_held(conn: sa.Connection) -> list[str]:
     """Return the Asterisks on which one of several services has a lease now."""
     names = conn.scalars(_NODES_HELD, {"now": now(conn)})
-    return [_rest(name, _NODE) for name in names]
+    return [rest(name, NODE) for name in names]
 
 
 def take(
@@ -270,7 +241,7 @@ def take(
             lock on the file.
         instance: the name of the process, if it is one of several; empty: it is alone.
     """
-    service = conn.execute(_LOCK_ROW, {"lease_name": _NAME}).first()
+    service = conn.execute(_LOCK_ROW, {"lease_name": ALONE}).first()
     if not instance:
         if runs_out and (other := _running_instance(conn, process)) is not None:
             return other
@@ -280,14 +251,14 @@ def take(
                 return other
         if runs_out:
             conn.execute(_END_OTHERS)
-        return write(conn, process, token, _NAME, service, runs_out)
+        return write(conn, process, token, ALONE, service, runs_out)
     if service is None:
         # Its lock keeps out those that are not one of several.
-        write(conn, process, "", _NAME, None, runs_out)
+        write(conn, process, "", ALONE, None, runs_out)
     elif service.token:
         if not is_free(conn, service, process):
             return held_of(conn, service)
-        write(conn, process, "", _NAME, service, runs_out)
+        write(conn, process, "", ALONE, service, runs_out)
     name = name_of_instance(instance)
     row = conn.execute(_LOCK_ROW, {"lease_name": name}).first()
     if row is not None and row.token != token and not is_free(conn, row, process):
@@ -628,7 +599,7 @@ def holder_in(
         held = read(conn)
         return held if held is not None and _is_locked(backend.lock_file) else None
     process = Process.this()
-    for name in (_NAME, name_of_instance(instance or "")):
+    for name in (ALONE, name_of_instance(instance or "")):
         row = conn.execute(_ROW, {"lease_name": name}).first()
         if row is not None and not is_free(conn, row, process):
             return held_of(conn, row)

@@ -25,14 +25,13 @@ from sqlalchemy import bindparam, select, update
 
 from fastagi.store import leases, schema, told
 from fastagi.store.errors import TryAgain
+from fastagi.store.lease_rows import INSTANCE, name_of_node
 from fastagi.store.leases import (
-    INSTANCE,
     RELEASED_S,
     Held,
     assert_held,
     held_of,
     is_free,
-    name_of_node,
     write,
 )
 

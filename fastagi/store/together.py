@@ -26,7 +26,8 @@ from sqlalchemy import (
 
 from fastagi.domain.task import CallbackTask, Move, Status
 from fastagi.store import schema, told, writers
-from fastagi.store.leases import Held, assert_held, name_of_node, now
+from fastagi.store.lease_rows import name_of_node
+from fastagi.store.leases import Held, assert_held, now
 from fastagi.store.rows import task_of
 
 _in_call: Final = schema.in_call

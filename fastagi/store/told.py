@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, delete, insert, literal, select
 
 from fastagi.store import schema
-from fastagi.store.leases import Held, assert_held, name_of_node, now
+from fastagi.store.lease_rows import name_of_node
+from fastagi.store.leases import Held, assert_held, now
 
 _told: Final = schema.told
 _lease: Final = schema.lease

@@ -7,7 +7,6 @@ process does not answer. `callback-queue status` shows the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,17 +17,8 @@ from attrs import evolve, frozen
 from fastagi.config.agreement import Shared, compare
 from fastagi.domain.difference import Difference
 from fastagi.doors.codec import links
-from fastagi.store import schema
-
-#: How long a service is shown that does not run any more, and how long its settings
-#: count, in seconds: as `callback-queue status` does.
-SHOWN_S: Final = 86_400.0
-COUNTS_S: Final = 600.0
-#: The name of the lease of a service without a name, which is alone, and what those of
-#: the others and of Asterisks begin with.
-_ALONE: Final = "service"
-_INSTANCE: Final = "instance:"
-_NODE: Final = "node:"
+from fastagi.store import lease_rows, schema
+from fastagi.store.lease_rows import rest
 
 _instance: Final = schema.instance
 _lease: Final = schema.lease
@@ -51,7 +41,6 @@ _LEASES: Final = (
 _SETTINGS: Final = sa.select(_instance.c.name, _instance.c.settings).where(
     _instance.c.name.in_(sa.bindparam("names", expanding=True))
 )
-_NOW: Final = sa.select(sa.func.extract("epoch", sa.func.clock_timestamp()))
 
 Json = Mapping[str, Any]
 
@@ -135,21 +124,19 @@ def read(conn: sa.Connection) -> tuple[Service, ...]:
     rows = conn.execute(_ALL).all()
     if not rows:
         return ()
-    now = _now(conn)
+    now = lease_rows.now(conn)
     leases = conn.execute(_LEASES, {"now": now}).all()
-    if any(one.name == _ALONE for one in leases):
+    if any(one.name == lease_rows.ALONE for one in leases):
         # The others were there before.
         return ()
     running = {
-        one.name.removeprefix(_INSTANCE): one
-        for one in leases
-        if one.name.startswith(_INSTANCE)
+        name: one for one in leases if (name := rest(one.name, lease_rows.INSTANCE))
     }
     found = []
     for row in rows:
         lease = running.get(row.name)
         if lease is None:
-            if row.seen_at >= now - SHOWN_S:
+            if row.seen_at >= now - lease_rows.SHOWN_S:
                 seen_at = _time(row.seen_at)
                 found.append(
                     Service(name=row.name, version=row.version, seen_at=seen_at)
@@ -165,12 +152,12 @@ def read(conn: sa.Connection) -> tuple[Service, ...]:
                 since=_time(lease.since),
                 asterisks=tuple(
                     HeldAsterisk(
-                        one.name.removeprefix(_NODE),
+                        rest(one.name, lease_rows.NODE),
                         _time(one.since),
                         None if one.link_lost_at is None else _time(one.link_lost_at),
                     )
                     for one in leases
-                    if one.name.startswith(_NODE) and one.token == lease.token
+                    if rest(one.name, lease_rows.NODE) and one.token == lease.token
                 ),
             )
         )
@@ -193,7 +180,7 @@ def read_all(conn: sa.Connection, service: Json | None) -> Services:
     base = next((one for one in found if one.is_asked), None) or next(
         (one for one in found if one.runs), found[0]
     )
-    counts_from = _time(_now(conn) - COUNTS_S)
+    counts_from = _time(lease_rows.now(conn) - lease_rows.COUNTS_S)
     names = [one.name for one in found if one.seen_at >= counts_from]
     settings = {
         row.name: Shared.from_json(row.settings)
@@ -248,13 +235,6 @@ def _is(one: Service, service: Json) -> bool:
 
 def _list(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else ()
-
-
-def _now(conn: sa.Connection) -> float:
-    """Return the database's time, by which leases run out."""
-    if conn.dialect.name == "postgresql":
-        return float(conn.execute(_NOW).scalar_one())
-    return time.time()
 
 
 def _time(seconds: float) -> datetime:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from fastagi.store import instances, leases
+from fastagi.store import lease_rows, leases
 from fastagi.store.engine import Database
 from fastagi.store.errors import LeaseLost
 from fastagi.store.instances import Told
@@ -92,9 +92,9 @@ def test_one_that_has_stopped_is_seen_for_a_day(database: Database) -> None:
     assert (seen.lease, seen.nodes) == (None, ())
     assert 0 <= seen.seen_s < 60
 
-    make_older(database, "instance", "seen_at", instances.SHOWN_S - 100)
+    make_older(database, "instance", "seen_at", lease_rows.SHOWN_S - 100)
     (seen,) = done(a.other_instances())
-    assert instances.SHOWN_S - 100 <= seen.seen_s < instances.SHOWN_S
+    assert lease_rows.SHOWN_S - 100 <= seen.seen_s < lease_rows.SHOWN_S
     make_older(database, "instance", "seen_at", 200)
     assert done(a.other_instances()) == []
     # Whoever tells the others next deletes what nobody needs any more.

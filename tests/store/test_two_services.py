@@ -20,7 +20,7 @@ from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code, said
 from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.task import Entered, Status
-from fastagi.store import leases
+from fastagi.store import lease_rows
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.leases import Held
@@ -70,7 +70,7 @@ def two(postgres_url: str) -> Iterator[Two]:
             "of_process": lease_of(ours),
         }
         # However slow the machine is.
-        set_valid(database, leases.name_of_node(node), 600)
+        set_valid(database, lease_rows.name_of_node(node), 600)
     with OpenTransaction(postgres_url) as one:
         yield Two(postgres_url, one, database, held)
     done(database.close())

@@ -10,6 +10,7 @@ import attrs
 from fastagi import __version__
 from fastagi.config.sections import LimitSettings, LogLevel, LogSettings
 from fastagi.service import instances
+from fastagi.store import lease_rows
 from tests.harness.world import ServiceProcess, queue_settings
 from tests.system.two_instances import TwoInstances
 
@@ -110,7 +111,7 @@ class AgreeTests(TwoInstances):
         b.kill()
         self.world.run(60)
         self.assertEqual(len(self.other(a)["differences"]), 1)
-        self.world.run(instances.COUNTS_S + 60)
+        self.world.run(lease_rows.COUNTS_S + 60)
         other = self.other(a)
         self.assertEqual(other["differences"], [])
         self.assertEqual(
