@@ -3,50 +3,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.bench import goals
 from tests.bench.goals import at_most, is_so, percentile
-
-_REPOSITORY = Path(__file__).resolve().parents[2]
-_PROGRAM = """
-from tests.bench import cluster, goals
-from tests.bench.rig import run
-
-async def measure():
-    size = cluster.Size(instances=(1, 2), tasks=20, kills=1, presses=2)
-    await cluster.measure(size, lambda *told: print(">", *told, flush=True))
-    return 0
-
-raise SystemExit(run(measure()))
-"""
+from tests.bench.measured import figures
 
 
 def test_each_measurement_says_a_figure() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        cwd=_REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("> ")]
+    size = "cluster.Size(instances=(1, 2), tasks=20, kills=1, presses=2)"
+    lines = figures("cluster", size, 240)
     begins = [
         "> claims, 1 instance ",
         "> claims, 2 instances ",
         "> kill -9 to the other's first call, 1 times p50 ",
         "> key on A to Originate on B, 2 callers p50 ",
     ]
-    assert len(lines) == len(begins), done.stdout
+    assert len(lines) == len(begins), lines
     for line, begin in zip(lines, begins, strict=True):
-        assert line.startswith(begin), done.stdout
+        assert line.startswith(begin), lines
     assert all(line.endswith("; each task once: yes") for line in lines[:2])
     assert lines[3].endswith("; none called from A: yes")
 

@@ -3,43 +3,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 from tests.bench.calls import count_events, recorded_call
+from tests.bench.measured import figures
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
-_PROGRAM = """
-from tests.bench import site
-from tests.bench.rig import run
-
-async def measure():
-    size = site.Size(
-        queues=8, agents=20, open_tasks=40, settles_s=0, calls_per_s=5, calls_s=1,
-        free=3,
-    )
-    defaults = {"outbound_channel": "PJSIP/{number}@trunk", "fairness": "live_first"}
-    settings = {"defaults": defaults}
-    await site.measure(size, settings, lambda *told: print(">", *told, flush=True))
-    return 0
-
-raise SystemExit(run(measure()))
-"""
+_SIZE = (
+    "site.Size(queues=8, agents=20, open_tasks=40, settles_s=0, calls_per_s=5,"
+    " calls_s=1, free=3)"
+)
+_SETTINGS = {
+    "defaults": {
+        "outbound_channel": "PJSIP/{number}@trunk",
+        "fairness": "live_first",
+    }
+}
 
 
 def test_each_measurement_says_a_figure() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        cwd=_REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    calls, free = [line for line in done.stdout.splitlines() if line[0] == ">"]
+    calls, free = figures("site", f"{_SIZE}, {_SETTINGS!r}", 120)
     assert calls.startswith("> 20 agents, ")
     assert "% of one processor; goal 30 %: " in calls
     assert free.startswith("> agent free to Originate, 40 open tasks median ")
