@@ -9,12 +9,12 @@ A list of several queues is merged from theirs: each has an index by id.
 
 With SQLite, a part of a number or of a name is looked for in an index that holds both
 (`_found`), a quarter of the size of the table. PostgreSQL reads the table with several
-processes instead. There is no index for the reason or the kind: one would
-cost more at each new task than it saves. One query over a million tasks takes
-about 0.2 s; ``tests/store/measure_many_tasks.py`` measures more. The service reads them
-in ranges of ids (`page`), each in a transaction of its own, because callers wait for
-the end of it. There the index of the time of creation is not used, as it does not have
-the order of the ids. The web process reads all at once (`search`).
+processes instead. There is no index for the reason or the kind: one would cost more at
+each new task than it saves. One query over a million tasks takes about 0.2 s;
+``tests/store/measure_many_tasks.py`` measures more. The service reads them in ranges of
+ids (`page`), each in a transaction of its own, because callers wait for the end of it.
+There the index of the time of creation is not used, as it does not have the order of
+the ids. The web process reads all at once (`search`).
 
 The functions run inside a transaction and only read.
 """
