@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -44,11 +45,13 @@ BANDS: Final[tuple[int, ...]] = (
     *(h * _HOUR for h in (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20)),
     *(d * _DAY for d in (1, 2, 3, 4, 5, 7, 10, 14, 21, 30)),
 )
-#: The band without a limit, in keys.
-_LONGER: Final = "longer"
+#: The bands in keys; the last one has no limit.
+_BAND_NAMES: Final = (*map(str, BANDS), "longer")
+_ANSWERED: Final = Disposition.ANSWERED.value
+_WITHDRAWN: Final = Disposition.WITHDRAWN.value
 
 #: What became of a task, in keys.
-OUTCOMES: Final = {
+OUTCOMES: Final[Mapping[str, str]] = {
     Status.PENDING: "open",
     Status.CALLING: "open",
     Status.COMPLETED: "reached",
@@ -167,10 +170,7 @@ def day_of(at: float, zone: ZoneInfo) -> date:
 
 def band_of(wait_s: float) -> str:
     """Return the band of a wait, for a key."""
-    for limit in BANDS:
-        if wait_s <= limit:
-            return str(limit)
-    return _LONGER
+    return _BAND_NAMES[bisect_left(BANDS, wait_s)]
 
 
 def is_counted(task: CountedTask) -> bool:
@@ -189,8 +189,9 @@ def tally_of(tasks: Iterable[CountedTask], day: LocalDay) -> dict[str, Tally]:
 
 
 def _count(task: CountedTask, day: LocalDay, tally: Tally) -> None:
-    status = Status(task.status)
-    outcome = OUTCOMES[status]
+    # Words of the database are compared as they are: a conversion into an Enum takes as
+    # long as all the rest.
+    outcome = OUTCOMES[task.status]
     slot = f"{day.day.weekday()}:{hour_of(task.asked_at, day.zone)}"
     if task.number:
         tally["asked"] += task.number
@@ -200,18 +201,18 @@ def _count(task: CountedTask, day: LocalDay, tally: Tally) -> None:
         tally["repeats"] += task.repeats
     dialled = 0
     for attempt in task.attempts:
-        disposition = Disposition(attempt.disposition)
-        if disposition is Disposition.WITHDRAWN:
+        disposition = attempt.disposition
+        if disposition == _WITHDRAWN:
             continue
-        tally[f"result:{disposition.value}"] += 1
+        tally[f"result:{disposition}"] += 1
         dialled += disposition in COUNTED
-        if disposition is Disposition.ANSWERED:
+        if disposition == _ANSWERED:
             tally[f"agent:{attempt.member}"] += 1
             tally[f"talk_ms:{attempt.member}"] += _ms(attempt.talk_s)
-    if status in OPEN:
+    if task.status in OPEN:
         return
     tally["tries"] += dialled
-    if status is not Status.COMPLETED:
+    if outcome != "reached":
         return
     tally[f"reached_at:{slot}"] += 1
     tally["tries_of_reached"] += dialled

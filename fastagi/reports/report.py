@@ -33,6 +33,9 @@ _KINDS: Final = tuple(kind.value for kind in Kind)
 _ONE_DAY: Final = timedelta(days=1)
 _HOURS: Final = range(24)
 _WEEKDAYS: Final = range(7)
+#: The figures of a day besides its kinds.
+_OF_DAY: Final = (*tallies.COUNTS, "open")
+_NOTHING: Final[Tally] = Counter()
 
 
 def report(conn: sa.Connection, query: ReportQuery) -> Report:
@@ -219,21 +222,14 @@ def _days(
     by_day: Mapping[date, Mapping[str, Tally]], first: date, query: ReportQuery
 ) -> Iterable[DayFigures]:
     """Yield the figures of every day, those without tasks too."""
-    nothing: Mapping[str, Tally] = {}
     for number in range((query.last - first).days + 1):
         day = first + number * _ONE_DAY
-        kinds = by_day.get(day, nothing)
-        total = _sum(kinds, query.kind)
+        kinds = by_day.get(day, {})
+        total = _sum(kinds, query.kind) if kinds else _NOTHING
         yield DayFigures(
             day=day,
-            asked=total["asked"],
             **_kinds(kinds, query.kind),
-            reached=total["reached"],
-            failed=total["failed"],
-            expired=total["expired"],
-            cancelled=total["cancelled"],
-            served=total["served"],
-            open=total["open"],
+            **{name: total.get(name, 0) for name in _OF_DAY},
         )
 
 

@@ -88,9 +88,17 @@ _QUARTERS: Final = {
     "postgresql": sa.cast(func.floor(_task.c.created_at / QUARTER_S), sa.Integer),
 }
 _OPEN_TASKS: Final = {
-    dialect: select(_task.c.queue, _task.c.kind, quarter, func.count())
+    dialect: select(
+        _task.c.queue,
+        _task.c.kind,
+        quarter.label("quarter"),
+        func.count().label("number"),
+        func.min(_task.c.id).label("low"),
+        func.max(_task.c.id).label("high"),
+    )
     .where(*_OPEN_IN_RANGE)
-    .group_by(_task.c.queue, _task.c.kind, quarter)
+    # PostgreSQL sorts by numbers in half the time.
+    .group_by(quarter, _task.c.kind, _task.c.queue)
     for dialect, quarter in _QUARTERS.items()
 }
 _OPEN_ATTEMPTS: Final = (
@@ -103,12 +111,21 @@ _OPEN_ATTEMPTS: Final = (
         _attempt.c.talk_s,
     )
     .join(_attempt, _attempt.c.task_id == _task.c.id)
-    .where(*_OPEN_IN_RANGE, _attempt.c.disposition.is_not(None))
+    .where(
+        *_OPEN_IN_RANGE,
+        # Few open tasks have had an attempt: PostgreSQL begins with the attempts.
+        _attempt.c.task_id.between(bindparam("low"), bindparam("high")),
+        _attempt.c.disposition.is_not(None),
+    )
 )
 _OPEN_REPEATS: Final = (
     select(_task.c.queue, _task.c.kind, _task.c.created_at)
     .join(_event, _event.c.task_id == _task.c.id)
-    .where(*_OPEN_IN_RANGE, text(f"task_event.{schema.REPEATED}"))
+    .where(
+        *_OPEN_IN_RANGE,
+        _event.c.task_id.between(bindparam("low"), bindparam("high")),
+        text(f"task_event.{schema.REPEATED}"),
+    )
 )
 _ATTEMPTS: Final = (
     select(
@@ -392,20 +409,31 @@ def _tasks(
     conn: sa.Connection, begins_at: float, ends_at: float, queues: Collection[str]
 ) -> Iterable[tuple[str, CountedTask]]:
     given = {"begins_at": begins_at, "ends_at": ends_at}
-    # There may be many open tasks; most of them have had no attempt.
-    open_tasks = conn.execute(_OPEN_TASKS[conn.dialect.name], given)
-    for queue, kind, quarter, number in open_tasks:
-        if queue in queues:
-            yield queue, _open_task(kind, quarter * QUARTER_S, number=number)
-    for row in conn.execute(_OPEN_ATTEMPTS, given):
+    yield from _open_tasks(conn, given, queues)
+    yield from _ended_tasks(conn, given, queues)
+
+
+def _open_tasks(
+    conn: sa.Connection, given: Mapping[str, float], queues: Collection[str]
+) -> Iterable[tuple[str, CountedTask]]:
+    """Yield open tasks, which may be many; most of them have had no attempt."""
+    groups = conn.execute(_OPEN_TASKS[conn.dialect.name], given).all()
+    if not groups:
+        return
+    for group in groups:
+        if group.queue in queues:
+            asked_at = group.quarter * QUARTER_S
+            yield group.queue, _open_task(group.kind, asked_at, number=group.number)
+    low, high = min(group.low for group in groups), max(group.high for group in groups)
+    between = {**given, "low": low, "high": high}
+    for row in conn.execute(_OPEN_ATTEMPTS, between):
         if row.queue in queues:
             attempt = CountedAttempt(row.disposition, row.member, row.talk_s)
             task = _open_task(row.kind, row.created_at, attempts=(attempt,))
             yield row.queue, task
-    for queue, kind, asked_at in conn.execute(_OPEN_REPEATS, given):
+    for queue, kind, asked_at in conn.execute(_OPEN_REPEATS, between):
         if queue in queues:
             yield queue, _open_task(kind, asked_at, repeats=1)
-    yield from _ended_tasks(conn, given, queues)
 
 
 def _open_task(kind: str, asked_at: float, **more: Any) -> CountedTask:
@@ -757,7 +785,7 @@ def _open_moments(conn: sa.Connection) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
     ever = {"begins_at": 0.0, "ends_at": _FAR_FUTURE_S}
     for row in conn.execute(_OPEN_TASKS[conn.dialect.name], ever):
-        found[row.queue].append(row[2] * QUARTER_S)
+        found[row.queue].append(row.quarter * QUARTER_S)
     return found
 
 

@@ -84,11 +84,7 @@ class Say:
 
     def whole(self, number: float | None) -> str:
         """Return a whole number; a dash if it is not known."""
-        return (
-            UNKNOWN
-            if number is None
-            else str(format_decimal(round(number), "#,##0", self._locale))
-        )
+        return UNKNOWN if number is None else _whole(round(number), self._locale)
 
     def share(self, share: float | None) -> str:
         """Return a share as per cent; a dash if it is not known."""
@@ -295,6 +291,12 @@ class Say:
         names = sorted(str(found).split(","))
         known = [reasons.HISTORIES.get(name, name) for name in names]
         return self.gettext(" and ").join(map(self.gettext, known))
+
+
+@lru_cache(maxsize=4096)
+def _whole(number: int, locale: Locale) -> str:
+    # A page of a report shows hundreds of numbers, most of them more than once.
+    return str(format_decimal(number, "#,##0", locale))
 
 
 def as_time(at: datetime | str | None) -> datetime | None:
