@@ -50,6 +50,7 @@ from fastagi.agi.errors import (
     AgiTimedOut,
 )
 from fastagi.errors import CallbackError
+from fastagi.runtime.sockets import send_without_delay
 from fastagi.wire.agi import NEED_DATA, AgiHangup, AgiParser, AgiReply, AgiRequest
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 
@@ -265,6 +266,7 @@ class AgiProtocol(TwistedProtocol):
     # -- called by Twisted
 
     def connectionMade(self) -> None:
+        send_without_delay(self.transport)
         self._socket = socket_of(self.transport)
         now = self._clock.seconds()
         self._session_deadline = now + self._session_timeout_s

@@ -24,6 +24,7 @@ from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import FullyBooted
+from fastagi.runtime.sockets import send_without_delay
 from fastagi.runtime.waiters import Waiters
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Banner
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -139,6 +140,10 @@ class AmiProtocol(protocol.Protocol):
     def usable(self) -> bool:
         """Whether the link is open and actions can be sent."""
         return self.connected == 1 and not self.end_reason
+
+    def connectionMade(self) -> None:
+        """Prepare the socket."""
+        send_without_delay(self.transport)
 
     # -- waiting -----------------------------------------------------------------
 

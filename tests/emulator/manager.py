@@ -17,6 +17,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from fastagi.runtime.sockets import send_without_delay
+
 Header = tuple[str, str]
 
 _MAX_LINE = 1022
@@ -168,6 +170,7 @@ class _Session(Protocol):
         self._events = True
 
     def connectionMade(self) -> None:
+        send_without_delay(self.transport)
         self._manager.sessions.append(self)
         major = int(self._manager.version.split(".")[0])
         ami = {16: "5.0.4", 22: "11.0.0"}.get(major, "11.0.0")

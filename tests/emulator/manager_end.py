@@ -12,6 +12,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IStreamClientEndpoint,
+    ITCPTransport,
 )
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -21,8 +22,12 @@ from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
 from tests.harness.messages import message_of, written
 
 
+@implementer(ITCPTransport)
 class ManagerEnd(StringTransport):
     """The transport of one connection, and Asterisk's side of it."""
+
+    #: Whether a small message waits until the one before it is acknowledged.
+    has_delay = True
 
     def __init__(self, protocol: IProtocol) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "127.0.0.1", 5038))
@@ -31,6 +36,9 @@ class ManagerEnd(StringTransport):
         self._parser = AmiParser(expect_banner=False)
         self._asked: list[AmiMessage] = []
         protocol.makeConnection(self)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.has_delay = not enabled
 
     def say(self, *headers: tuple[str, str]) -> None:
         """Send one message."""

@@ -27,10 +27,14 @@ class Transport:
         self._handle = handle
         self.written = b""
         self.lost: list[str] = []
+        self.has_delay = True
         self.protocol: AgiProtocol | None = None
 
     def getHandle(self) -> object:
         return self._handle
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.has_delay = not enabled
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -77,6 +81,11 @@ def pair() -> tuple[socket.socket, socket.socket]:
     ours.setblocking(False)
     theirs.settimeout(5)
     return ours, theirs
+
+
+def test_no_command_waits_for_the_one_before_it_to_be_acknowledged() -> None:
+    _link, transport, _owner = connected(None)
+    assert not transport.has_delay
 
 
 def test_a_command_is_on_its_way_when_it_was_sent() -> None:

@@ -46,6 +46,9 @@ class ReplyTests(ProtocolCase):
             self.asterisk.value(), b"Action: Ping\r\nActionID: t-1\r\n\r\n"
         )
 
+    def test_no_action_waits_for_the_one_before_it_to_be_acknowledged(self) -> None:
+        self.assertFalse(self.asterisk.has_delay)
+
     def test_reply_finds_the_one_who_asked_though_others_are_answered_first(
         self,
     ) -> None:
