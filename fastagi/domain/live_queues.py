@@ -811,4 +811,8 @@ class LiveQueues:
                 del self._in_use[interface]
 
     def _queue(self, queue: str) -> _Queue:
-        return self._queues.setdefault(folded(queue), _Queue(queue))
+        key = folded(queue)
+        found = self._queues.get(key)
+        if found is None:
+            found = self._queues[key] = _Queue(queue)
+        return found

@@ -13,4 +13,6 @@ def folded(name: str) -> str:
     Asterisk ignores the case of ASCII letters only in names of queues, devices and
     sections (``strcasecmp`` in the locale "C"): VERTRIEB is Vertrieb, but Ä is not ä.
     """
+    if name.isascii():
+        return name.lower()
     return "".join(char.lower() if char < "\x80" else char for char in name)
