@@ -17,14 +17,12 @@ from twisted.logger import Logger
 from fastagi.config.sections import Settings
 from fastagi.domain.contacts import PastContact, served_after
 from fastagi.domain.reason import Reason
-from fastagi.domain.task import OPEN, CallbackTask
+from fastagi.domain.task import CallbackTask
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.until_stored import until_stored
 from fastagi.store.store import TaskStore
 
-#: Maximum number of open tasks that are compared with the histories at a time.
-_MAX_OPEN: Final = 10_000
 #: How long ago a talk may have begun that has just begun.
 _JUST_NOW: Final = timedelta(seconds=2)
 
@@ -120,11 +118,9 @@ class ServedClients:
         Raises:
             StoreUnavailable: some tasks were not updated; call it again.
         """
-        if not contacts:
-            return
-        for task in await self._store.listing(statuses=sorted(OPEN), limit=_MAX_OPEN):
+        for task in await self._store.open_tasks_of(contacts):
             key = task.number_key
-            believed = [one for one in contacts.get(key, ()) if one.may_end(task.kind)]
+            believed = [one for one in contacts[key] if one.may_end(task.kind)]
             success_s = self._settings().queue(task.queue).success_duration_s
             contact = served_after(0.0, believed, success_s)
             if contact is None:

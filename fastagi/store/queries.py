@@ -6,7 +6,7 @@ The functions run inside a transaction and only read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -45,6 +45,9 @@ _FEW: Final = (
 )
 _OPEN_BY_QUEUE: Final = select(_FEW.c.queue, func.count().label("open")).group_by(
     _FEW.c.queue
+)
+_OPEN_OF_CLIENTS: Final = select(_task).where(
+    _open, _task.c.number_key.in_(bindparam("number_keys", expanding=True))
 )
 #: The waiting tasks that joined first.
 _WAITING: Final = (
@@ -222,6 +225,14 @@ def first_in_line(
             )
         found += [task_of(row) for row in conn.execute(wanted)]
     return found
+
+
+def open_of_clients(
+    conn: sa.Connection, number_keys: Sequence[str]
+) -> list[CallbackTask]:
+    """Return the open tasks of some clients."""
+    wanted = {"number_keys": number_keys}
+    return [task_of(row) for row in conn.execute(_OPEN_OF_CLIENTS, wanted)]
 
 
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:

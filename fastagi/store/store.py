@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
@@ -94,6 +95,8 @@ Ts = TypeVarTuple("Ts")
 _COUNTED_AT_ONCE: Final = 50_000
 #: Number of waiting tasks for which an expected time is known.
 _MAX_WAITING: Final = 1_000
+#: Maximum number of clients whose open tasks are read in one transaction.
+_MAX_CLIENTS: Final = 500
 _NO_LIMITS: Final = CallLimits()
 _ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
 _ANY_AGENT: Final[Mapping[str, AgentsToAsk]] = {}
@@ -966,6 +969,19 @@ class TaskStore:
             sorted(OPEN), number_key=number_key, limit=1, within_s=within_s
         )
         return found[0] if found else None
+
+    async def open_tasks_of(self, number_keys: Collection[str]) -> list[CallbackTask]:
+        """Return the open tasks of some clients.
+
+        Reads in several transactions, so that other requests do not wait long.
+        """
+        tasks: list[CallbackTask] = []
+        left = iter(tuple(number_keys))
+        while some := tuple(islice(left, _MAX_CLIENTS)):
+            tasks += await self._database.run(
+                "open of clients", queries.open_of_clients, some
+            )
+        return tasks
 
     async def history(self, task_id: int) -> list[TaskEvent]:
         """Return the events of a task, the oldest first.

@@ -1567,3 +1567,14 @@ def test_ended_tasks_keep_their_keys(store: TaskStore) -> None:
     done(store.cancel(task.id, said("by hand"), NOW))
     assert done(store.rekey(RUSSIAN, at(1))) == []
     assert done(store.find(task.id)).number_key == task.number_key
+
+
+def test_the_open_tasks_of_many_clients_are_read(store: TaskStore) -> None:
+    expected = {add(store, str(number)).id for number in range(100, 1300, 2)}
+    ended = add(store, "99")
+    done(store.cancel(ended.id, said("no"), NOW))
+    wanted = [str(number) for number in range(99, 1300)]
+    found = done(store.open_tasks_of(wanted))
+    assert {task.id for task in found} == expected
+    assert len(found) == len(expected)
+    assert done(store.open_tasks_of([])) == []
