@@ -14,6 +14,8 @@ from tests.emulator.manager import Action, Answer, error
 from tests.recordings.dialogue import read_dialogue
 
 _QUEUES_OF_AN_AGENT: Final = 5
+#: The end of the name of the bridge, which is another one in each call.
+_BRIDGE: Final = b"794f33f23874"
 _END: Final = b"\r\n\r\n"
 #: With this event the end of a recorded call begins.
 _ENDS: Final = b"Event: AgentComplete"
@@ -37,6 +39,7 @@ def recorded_call(
     for old, new in (
         (b"1795379016.58", b"%d.1" % number),
         (b"1795379016.59", b"%d.2" % number),
+        (_BRIDGE, b"%012x" % number),
         (b"trunk-0000001c", b"trunk-%08x" % number),
         (b"alice-0000001d", b"alice-%08x" % number),
         (b"5551002", b"4930%08d" % number),

@@ -26,6 +26,8 @@ from tests.bench.tasks import fill
 _MOST_MS: Final = 20.0
 #: Share of one processor that the live calls take.
 _MOST_CPU: Final = 0.3
+#: One caller in so many has asked for a callback, which ends with the call.
+_ONE_ASKED_IN: Final = 10
 #: How long agent and caller talk, in seconds.
 _TALKS_S: Final = 3.0
 
@@ -121,6 +123,8 @@ class _Calls:
         # Not one of those that become free.
         agent = self._size.free + number % (self._size.agents - self._size.free)
         queue = self._names[agent % len(self._names)]
+        if number % _ONE_ASKED_IN:
+            number += self._size.open_tasks
         begin, end = recorded_call(number, queue, f"PJSIP/{agent}", stays_busy=True)
         self._write(begin)
         await pause(_TALKS_S)
