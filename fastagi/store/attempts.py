@@ -7,9 +7,10 @@ They are independent of threads, Asterisk and settings.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve
@@ -25,6 +26,8 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from fastagi.domain.agent_keys import (
     NOT_ACCEPTED,
@@ -79,50 +82,129 @@ _event: Final = schema.task_event
 _lease: Final = schema.lease
 _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_ATTEMPT: Final = insert(_attempt)
+#: The tasks among which the first one is looked for.
+_one: Final = _task.alias("one")
+
+
+def _may_be_called(task: NamedFromClause) -> tuple[Any, ...]:
+    """Return the conditions of the tasks that may be called now."""
+    place, priority = schema.place_of(task), schema.priority_of(task)
+    return (
+        # So that the partial index is used; see `schema.PENDING_ONLY`.
+        text(f"{task.name}.{schema.PENDING_ONLY}"),
+        # Not those that are assigned to agents who can not be asked now, except those
+        # of unknown agents, and those that an attempt since then may release.
+        or_(
+            ~bindparam("one_waits", type_=sa.Boolean),
+            task.c.assigned_to.is_(None),
+            task.c.queue.in_(bindparam("unknown", expanding=True)),
+            task.c.assigned_to.in_(bindparam("ask_alone", expanding=True)),
+            task.c.assigned_until <= bindparam("now"),
+            exists().where(
+                _attempt.c.task_id == task.c.id,
+                _attempt.c.ended_at >= task.c.assigned_at,
+            ),
+        ),
+        task.c.due_at <= bindparam("now"),
+        or_(
+            bindparam("priority") < priority,
+            and_(
+                bindparam("priority") == priority,
+                bindparam("joined_until") >= place,
+            ),
+        ),
+        task.c.expires_at > bindparam("now"),
+        task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
+        task.c.id.not_in(bindparam("held", expanding=True)),
+    )
+
+
+def _turn(task: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
+    """Return what tasks that may be called are sorted by."""
+    return schema.priority_of(task).desc(), schema.place_of(task), task.c.id
+
+
+def _first_of(
+    queue: sa.ColumnElement[str], is_chosen: sa.ColumnElement[bool], most: int
+) -> sa.Select[tuple[int]]:
+    """Select the first tasks of a queue; the index has them in this order."""
+    return (
+        select(_one.c.id)
+        .where(
+            _one.c.queue == queue,
+            schema.among_chosen(_one) == is_chosen,
+            *_may_be_called(_one),
+        )
+        .order_by(*_turn(_one))
+        .limit(sa.literal(most, literal_execute=True))
+    )
+
+
+def _due(is_candidate: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Select the first of some tasks, among which the first of all lines are."""
+    return (
+        select(_task)
+        .where(
+            is_candidate,
+            # Others may have changed it meanwhile. Not with the condition of an index
+            # of all waiting tasks, which would be read in place of the few ids.
+            _task.c.status.not_in(
+                [one.value for one in Status if one is not Status.PENDING]
+            ),
+            _task.c.due_at <= bindparam("now"),
+        )
+        .order_by(case((_CHOSEN_FIRST, 0), else_=1), *_turn(_task))
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+
+
 #: True for the tasks that come before all others.
 _CHOSEN_FIRST: Final = and_(
     bindparam("chosen_first", type_=sa.Boolean), places.AMONG_CHOSEN
 )
-#: False for tasks that are assigned to agents who can not be asked now, except those
-#: of unknown agents, and those that an attempt since then may release.
-_MAY_BE_BEGUN: Final = or_(
-    ~bindparam("one_waits", type_=sa.Boolean),
-    _task.c.assigned_to.is_(None),
-    _task.c.queue.in_(bindparam("unknown", expanding=True)),
-    _task.c.assigned_to.in_(bindparam("ask_alone", expanding=True)),
-    _task.c.assigned_until <= bindparam("now"),
-    exists().where(
-        _attempt.c.task_id == _task.c.id,
-        _attempt.c.ended_at >= _task.c.assigned_at,
-    ),
+#: How many tasks of a line are looked at: other services may claim the first ones.
+_AT_MOST_CLAIMED: Final = 16
+#: Both kinds of tasks: those with a chosen time, which may come first, and others.
+_KINDS: Final = (
+    select(sa.false().label("is_chosen")).union_all(select(sa.true())).subquery("kinds")
 )
-_DUE: Final = (
-    select(_task)
-    .where(
-        _pending,
-        _MAY_BE_BEGUN,
-        _task.c.queue.in_(bindparam("queues", expanding=True)),
-        _task.c.due_at <= bindparam("now"),
-        or_(
-            bindparam("priority") < places.PRIORITY,
-            and_(
-                bindparam("priority") == places.PRIORITY,
-                bindparam("joined_until") >= places.PLACE,
-            ),
-        ),
-        _task.c.expires_at > bindparam("now"),
-        _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
-        _task.c.id.not_in(bindparam("held", expanding=True)),
+_LINES: Final = {
+    "sqlite": func.json_each(bindparam("lines")).table_valued("value", name="lines"),
+    "postgresql": func.jsonb_array_elements_text(
+        sa.cast(bindparam("lines"), postgresql.JSONB)
+    ).table_valued("value", name="lines"),
+}
+
+
+def _is_first_on_sqlite() -> sa.ColumnElement[bool]:
+    # There is one writer, so nobody else claims the first one.
+    lines = _LINES["sqlite"]
+    first = _first_of(lines.c.value, _KINDS.c.is_chosen, 1)
+    return _task.c.id.in_(
+        select(first.correlate(lines, _KINDS).scalar_subquery()).select_from(
+            lines.join(_KINDS, sa.true())
+        )
     )
-    .order_by(
-        case((_CHOSEN_FIRST, 0), else_=1),
-        places.PRIORITY.desc(),
-        places.PLACE,
-        _task.c.id,
+
+
+def _is_first_on_postgresql() -> sa.ColumnElement[bool]:
+    lines = _LINES["postgresql"]
+    first = _first_of(lines.c.value, _KINDS.c.is_chosen, _AT_MOST_CLAIMED)
+    found = first.correlate(lines, _KINDS).lateral("found")
+    ids = select(found.c.id).select_from(
+        lines.join(_KINDS, sa.true()).join(found, sa.true())
     )
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
-)
+    # An array is found once; a join might look for all of them for each task.
+    return _task.c.id == sa.any_(func.array(ids.scalar_subquery()))
+
+
+#: The first task to call, by the name of the engine. However many wait, only the first
+#: ones of each line are read.
+_DUE: Final[Mapping[str, sa.Select[Any]]] = {
+    "sqlite": _due(_is_first_on_sqlite()),
+    "postgresql": _due(_is_first_on_postgresql()),
+}
 _ASSIGNMENT_ENDS: Final = select(func.min(_task.c.assigned_until)).where(
     _pending,
     _task.c.queue.in_(bindparam("queues", expanding=True)),
@@ -330,7 +412,7 @@ def _next_to_call(
     queue is added to ``unknown_agents``.
     """
     due = {
-        "queues": queues,
+        "lines": json.dumps(queues),
         "busy_keys": busy_keys,
         "now": seconds(now),
         "priority": last.priority,
@@ -346,7 +428,8 @@ def _next_to_call(
     while queues and len(not_begun) < _MAX_NOT_BEGUN and len(held) < _MAX_HELD:
         # Others that wait like one in ``held``, perhaps thousands, are left out.
         row = conn.execute(
-            _DUE, {**due, "held": list(held), "one_waits": one_waits}
+            _DUE[conn.dialect.name],
+            {**due, "held": list(held), "one_waits": one_waits},
         ).first()
         if row is None:
             return None

@@ -30,6 +30,16 @@ _version: Final = sa.Table(
 #: first. PostgreSQL would not use it.
 _TEXT_INDEX: Final = "CREATE INDEX ix_task_text ON task (id, number, name)"
 
+#: The waiting tasks of each queue in the order in which they are called, by the
+#: expressions of :mod:`fastagi.store.schema`. SQLAlchemy can not read such an index
+#: from a SQLite file, so a migration that makes the table anew creates it again.
+_TURN_INDEX: Final = (
+    "CREATE INDEX ix_task_pending_turn ON task (queue,"
+    " coalesce(place_chosen, chosen_at IS NOT NULL),"
+    " coalesce(place_priority, priority) DESC, coalesce(place_at, joined_at), id)"
+    f" WHERE {schema.PENDING_ONLY}"
+)
+
 _REFUSAL: Final = "the history of a task is only ever added to"
 
 
@@ -111,6 +121,7 @@ def create_tables(conn: sa.Connection, version: str) -> None:
         conn.execute(CreateIndex(index))
     if conn.dialect.name == "sqlite":
         conn.exec_driver_sql(_TEXT_INDEX)
+    conn.exec_driver_sql(_TURN_INDEX)
     for guard in _GUARDS[conn.dialect.name]:
         conn.exec_driver_sql(guard)
     for writers in _WRITERS if conn.dialect.name == "postgresql" else ():

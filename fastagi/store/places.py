@@ -27,13 +27,10 @@ from fastagi.store.events import move_task
 from fastagi.store.rows import locked, moment, seconds, task_of
 
 _task: Final = schema.task
-#: The place and the priority by which a task is called.
-PLACE: Final = func.coalesce(_task.c.place_at, _task.c.joined_at)
-PRIORITY: Final = func.coalesce(_task.c.place_priority, _task.c.priority)
-#: True for a task that is called among those with a chosen time.
-AMONG_CHOSEN: Final = func.coalesce(
-    _task.c.place_chosen, _task.c.chosen_at.is_not(None), type_=sa.Boolean
-)
+#: Of the table itself; see there.
+PLACE: Final = schema.place_of(_task)
+PRIORITY: Final = schema.priority_of(_task)
+AMONG_CHOSEN: Final = schema.among_chosen(_task)
 _STEP: Final = timedelta(seconds=STEP_S)
 #: How far behind another task a task is placed, if there is so much room.
 _BEHIND: Final = timedelta(milliseconds=1)

@@ -16,13 +16,16 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
+    func,
     text,
 )
 
@@ -62,6 +65,23 @@ class Span(StrEnum):
 
 def _one_of(column: str, words: Iterable[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
+
+
+def place_of(task: FromClause) -> ColumnElement[float]:
+    """Return the place by which a task is called, in the table or an alias of it."""
+    return func.coalesce(task.c.place_at, task.c.joined_at)
+
+
+def priority_of(task: FromClause) -> ColumnElement[int]:
+    """Return the priority by which a task is called."""
+    return func.coalesce(task.c.place_priority, task.c.priority)
+
+
+def among_chosen(task: FromClause) -> ColumnElement[bool]:
+    """Return whether a task is called among those with a chosen time."""
+    return func.coalesce(
+        task.c.place_chosen, task.c.chosen_at.is_not(None), type_=Boolean
+    )
 
 
 def _flag(name: str) -> Boolean:

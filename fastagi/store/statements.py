@@ -9,7 +9,7 @@ A statement that a function builds is compiled with the first call that needs it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Final
 
@@ -61,9 +61,12 @@ def of_calls() -> Iterator[Execution]:
     found: set[int] = set()
     for module in _OF_CALLS:
         for value in vars(module).values():
-            if _is_statement(value) and id(value) not in found:
-                found.add(id(value))
-                yield from _executions(value)
+            # Some statements differ between the engines.
+            of_one = value.values() if isinstance(value, Mapping) else (value,)
+            for statement in of_one:
+                if _is_statement(statement) and id(statement) not in found:
+                    found.add(id(statement))
+                    yield from _executions(statement)
 
 
 def _is_statement(value: object) -> bool:

@@ -57,6 +57,9 @@ down_revision = "{down_revision}"
 def upgrade():
     on_sqlite = op.get_bind().dialect.name == "sqlite"
     recreate = "always" if on_sqlite else "never"
+    if on_sqlite:
+        # It is not read from the file; a real version creates it again.
+        op.drop_index("ix_task_pending_turn")
     with op.batch_alter_table("task", recreate=recreate) as batch:
         batch.add_column(
             sa.Column("colour", sa.Text, nullable=False, server_default="blue")
@@ -228,6 +231,13 @@ def all_migrations(tmp_path: Path) -> Path:
     return shutil.copytree(migrate.MIGRATIONS, tmp_path / "all-migrations")
 
 
+#: Indexes that are not in the schema.
+_OTHER_INDEXES = frozenset({"ix_task_text", "ix_task_pending_turn"})
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Skipped unsupported reflection:sqlalchemy.exc.SAWarning"
+)
 @pytest.mark.parametrize("how", ["created", "migrated"])
 def test_an_empty_database_gets_the_tables_of_the_schema(
     empty_url: str, how: str, all_migrations: Path
@@ -239,8 +249,7 @@ def test_an_empty_database_gets_the_tables_of_the_schema(
     opts = {
         "compare_server_default": True,
         "compare_type": True,
-        # Of SQLite only.
-        "include_name": lambda name, _type, _parents: name != "ix_task_text",
+        "include_name": lambda name, _type, _parents: name not in _OTHER_INDEXES,
     }
     with connect(empty_url).connect() as conn:
         context = MigrationContext.configure(conn, opts=opts)
@@ -320,7 +329,7 @@ def test_created_migrated_and_schema_are_the_same_to_the_letter_on_sqlite(
     assert _sqlite_schema(migrated) == as_created
     # What is not in the schema.
     del as_created["alembic_version"]
-    for name in ("task_event_update", "task_event_delete", "ix_task_text"):
+    for name in ("task_event_update", "task_event_delete", *_OTHER_INDEXES):
         del as_created[name]
     assert _sqlite_schema(schema) == as_created
     assert {"task", "uq_task_open_number_key", "ix_task_number_key"} <= set(as_created)
@@ -385,9 +394,11 @@ def test_created_migrated_and_schema_are_the_same_to_the_letter_on_postgresql(
     metadata.create_all(engine)
     schema = described()
     for what in ("columns", "constraints", "indexes", "sequences"):
-        # Alembic's own table is not in the schema.
         assert schema[what] == [
-            row for row in created[what] if row[0] != "alembic_version"
+            row
+            for row in created[what]
+            # Alembic's own table is not in the schema.
+            if row[0] != "alembic_version" and row[1] not in _OTHER_INDEXES
         ], what
 
 

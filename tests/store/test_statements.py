@@ -21,8 +21,9 @@ def test_each_constant_is_found_once_for_one_and_inserts_for_several_rows() -> N
     found = list(statements.of_calls())
     keys = [(id(one.statement), one.several) for one in found]
     assert len(keys) == len(set(keys))
-    assert (id(attempts._DUE), False) in keys
-    assert (id(attempts._DUE), True) not in keys
+    for one in attempts._DUE.values():
+        assert (id(one), False) in keys
+        assert (id(one), True) not in keys
     assert {(id(requests._INSERT_TASK), several) for several in (False, True)} < set(
         keys
     )

@@ -1453,7 +1453,7 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         return " ".join(row.detail for row in rows)
 
     due = {
-        "queues": ["a", "b"],
+        "lines": '["a", "b"]',
         "busy_keys": ["x"],
         "held": [],
         "one_waits": True,
@@ -1465,9 +1465,9 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         "chosen_first": True,
         "most": 3,
     }
-    assert "ix_task_queue_status_due_at" in database.run_now(
-        "plan", plan, attempts._DUE, due
-    )
+    first = database.run_now("plan", plan, attempts._DUE["sqlite"], due)
+    assert "USING INDEX ix_task_pending_turn (queue=? AND <expr>=?)" in first
+    assert "SEARCH task USING INTEGER PRIMARY KEY" in first
     assert "uq_task_open_number_key" in database.run_now(
         "plan", plan, rows.LOCK_OPEN_BY_KEY, {"number_key": "1"}
     )
