@@ -412,7 +412,8 @@ def _next_to_call(
     queue is added to ``unknown_agents``.
     """
     due = {
-        "lines": json.dumps(queues),
+        # Letters as they are: PostgreSQL reads their codes only with UTF-8.
+        "lines": json.dumps(queues, ensure_ascii=False),
         "busy_keys": busy_keys,
         "now": seconds(now),
         "priority": last.priority,

@@ -1578,3 +1578,13 @@ def test_the_open_tasks_of_many_clients_are_read(store: TaskStore) -> None:
     assert {task.id for task in found} == expected
     assert len(found) == len(expected)
     assert done(store.open_tasks_of([])) == []
+
+
+@pytest.mark.parametrize("queue", ['Büro "1"', "O'Neill\\", "{поддержка}", "%s", " "])
+def test_a_task_is_found_whatever_the_name_of_its_queue(
+    store: TaskStore, queue: str
+) -> None:
+    task = add(store, queue=queue)
+    assert done(store.begin_attempts({queue.swapcase() + "x"}, ["c1"], NOW)).begun == []
+    (begun,) = done(store.begin_attempts({"other", queue}, ["c1"], NOW)).begun
+    assert begun.task.id == task.id
