@@ -142,7 +142,7 @@ class AmiProtocol(protocol.Protocol):
         return self.connected == 1 and not self.end_reason
 
     def connectionMade(self) -> None:
-        """Prepare the socket."""
+        """Turn off Nagle's delay."""
         send_without_delay(self.transport)
 
     # -- waiting -----------------------------------------------------------------

@@ -82,8 +82,25 @@ _event: Final = schema.task_event
 _lease: Final = schema.lease
 _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_ATTEMPT: Final = insert(_attempt)
-#: The tasks among which the first one is looked for.
+#: True for the tasks that come before all others.
+_CHOSEN_FIRST: Final = and_(
+    bindparam("chosen_first", type_=sa.Boolean), places.AMONG_CHOSEN
+)
+#: The task under another name, in the subqueries of :data:`_FIRST_OF_MANY`.
 _one: Final = _task.alias("one")
+#: Number of due tasks up to which all of them are read and sorted.
+_MANY: Final = 200
+#: How many tasks are due, up to a number.
+_COUNT_DUE: Final = select(func.count()).select_from(
+    select(_task.c.id)
+    .where(
+        _pending,
+        _task.c.queue.in_(bindparam("queues", expanding=True)),
+        _task.c.due_at <= bindparam("now"),
+    )
+    .limit(bindparam("most_counted"))
+    .subquery()
+)
 
 
 def _may_be_called(task: NamedFromClause) -> tuple[Any, ...]:
@@ -92,8 +109,8 @@ def _may_be_called(task: NamedFromClause) -> tuple[Any, ...]:
     return (
         # So that the partial index is used; see `schema.PENDING_ONLY`.
         text(f"{task.name}.{schema.PENDING_ONLY}"),
-        # Not those that are assigned to agents who can not be asked now, except those
-        # of unknown agents, and those that an attempt since then may release.
+        # Leaves out tasks that are assigned to agents who can not be asked now, except
+        # those of unknown agents, and those that an attempt since then may release.
         or_(
             ~bindparam("one_waits", type_=sa.Boolean),
             task.c.assigned_to.is_(None),
@@ -124,7 +141,37 @@ def _turn(task: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
     return schema.priority_of(task).desc(), schema.place_of(task), task.c.id
 
 
-def _first_of(
+def _first(*conditions: Any) -> sa.Select[Any]:
+    """Select and lock the first task that meets the conditions."""
+    return (
+        select(_task)
+        .where(*conditions)
+        .order_by(case((_CHOSEN_FIRST, 0), else_=1), *_turn(_task))
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+
+
+#: The first task to call, if not many are due.
+_FIRST: Final = _first(
+    *_may_be_called(_task), _task.c.queue.in_(bindparam("queues", expanding=True))
+)
+#: How many tasks of a line are looked at: other services may have locked the first
+#: ones. If they have locked all of them, :data:`_FIRST` finds the next one.
+_LOOKED_AT: Final = 16
+#: Both kinds of tasks: those with a chosen time, which may come first, and others.
+_KINDS: Final = (
+    select(sa.false().label("is_chosen")).union_all(select(sa.true())).subquery("kinds")
+)
+_LINES: Final = {
+    "sqlite": func.json_each(bindparam("lines")).table_valued("value", name="lines"),
+    "postgresql": func.jsonb_array_elements_text(
+        sa.cast(bindparam("lines"), postgresql.JSONB)
+    ).table_valued("value", name="lines"),
+}
+
+
+def _first_of_line(
     queue: sa.ColumnElement[str], is_chosen: sa.ColumnElement[bool], most: int
 ) -> sa.Select[tuple[int]]:
     """Select the first tasks of a queue; the index has them in this order."""
@@ -140,47 +187,11 @@ def _first_of(
     )
 
 
-def _due(is_candidate: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Select the first of some tasks, among which the first of all lines are."""
-    return (
-        select(_task)
-        .where(
-            is_candidate,
-            # Others may have changed it meanwhile. Not with the condition of an index
-            # of all waiting tasks, which would be read in place of the few ids.
-            _task.c.status.not_in(
-                [one.value for one in Status if one is not Status.PENDING]
-            ),
-            _task.c.due_at <= bindparam("now"),
-        )
-        .order_by(case((_CHOSEN_FIRST, 0), else_=1), *_turn(_task))
-        .limit(bindparam("most"))
-        .with_for_update(skip_locked=True)
-    )
-
-
-#: True for the tasks that come before all others.
-_CHOSEN_FIRST: Final = and_(
-    bindparam("chosen_first", type_=sa.Boolean), places.AMONG_CHOSEN
-)
-#: How many tasks of a line are looked at: other services may claim the first ones.
-_AT_MOST_CLAIMED: Final = 16
-#: Both kinds of tasks: those with a chosen time, which may come first, and others.
-_KINDS: Final = (
-    select(sa.false().label("is_chosen")).union_all(select(sa.true())).subquery("kinds")
-)
-_LINES: Final = {
-    "sqlite": func.json_each(bindparam("lines")).table_valued("value", name="lines"),
-    "postgresql": func.jsonb_array_elements_text(
-        sa.cast(bindparam("lines"), postgresql.JSONB)
-    ).table_valued("value", name="lines"),
-}
-
-
-def _is_first_on_sqlite() -> sa.ColumnElement[bool]:
-    # There is one writer, so nobody else claims the first one.
+def _is_near_on_sqlite() -> sa.ColumnElement[bool]:
+    """Return the condition of the first task of each line."""
+    # There is one writer, so nobody else has locked it.
     lines = _LINES["sqlite"]
-    first = _first_of(lines.c.value, _KINDS.c.is_chosen, 1)
+    first = _first_of_line(lines.c.value, _KINDS.c.is_chosen, 1)
     return _task.c.id.in_(
         select(first.correlate(lines, _KINDS).scalar_subquery()).select_from(
             lines.join(_KINDS, sa.true())
@@ -188,22 +199,30 @@ def _is_first_on_sqlite() -> sa.ColumnElement[bool]:
     )
 
 
-def _is_first_on_postgresql() -> sa.ColumnElement[bool]:
+def _is_near_on_postgresql() -> sa.ColumnElement[bool]:
+    """Return the condition of the first tasks of each line."""
     lines = _LINES["postgresql"]
-    first = _first_of(lines.c.value, _KINDS.c.is_chosen, _AT_MOST_CLAIMED)
+    first = _first_of_line(lines.c.value, _KINDS.c.is_chosen, _LOOKED_AT)
     found = first.correlate(lines, _KINDS).lateral("found")
     ids = select(found.c.id).select_from(
         lines.join(_KINDS, sa.true()).join(found, sa.true())
     )
-    # An array is found once; a join might look for all of them for each task.
+    # The array is computed once; a join might be computed for each task.
     return _task.c.id == sa.any_(func.array(ids.scalar_subquery()))
 
 
-#: The first task to call, by the name of the engine. However many wait, only the first
-#: ones of each line are read.
-_DUE: Final[Mapping[str, sa.Select[Any]]] = {
-    "sqlite": _due(_is_first_on_sqlite()),
-    "postgresql": _due(_is_first_on_postgresql()),
+#: Another service may have changed the task meanwhile. Conditions that match an index
+#: are avoided: PostgreSQL could then read all waiting tasks in place of the few ids.
+_IS_STILL_DUE: Final = (
+    _task.c.status.not_in([one.value for one in Status if one is not Status.PENDING]),
+    func.concat(_task.c.queue).in_(bindparam("queues", expanding=True)),
+    _task.c.due_at <= bindparam("now"),
+)
+#: The first task to call if many are due, by the name of the engine: by the index of
+#: the turns, so that not all of them are read.
+_FIRST_OF_MANY: Final[Mapping[str, sa.Select[Any]]] = {
+    "sqlite": _first(_is_near_on_sqlite()),
+    "postgresql": _first(_is_near_on_postgresql(), *_IS_STILL_DUE),
 }
 _ASSIGNMENT_ENDS: Final = select(func.min(_task.c.assigned_until)).where(
     _pending,
@@ -412,6 +431,7 @@ def _next_to_call(
     queue is added to ``unknown_agents``.
     """
     due = {
+        "queues": queues,
         # Letters as they are: PostgreSQL reads their codes only with UTF-8.
         "lines": json.dumps(queues, ensure_ascii=False),
         "busy_keys": busy_keys,
@@ -425,13 +445,18 @@ def _next_to_call(
         ),
         "most": 1,
     }
+    counted = {"queues": queues, "now": due["now"], "most_counted": _MANY + 1}
+    many = bool(queues) and conn.execute(_COUNT_DUE, counted).scalar_one() > _MANY
     one_waits = any(_waits_for_assigned(one) for one in held.values())
     while queues and len(not_begun) < _MAX_NOT_BEGUN and len(held) < _MAX_HELD:
         # Others that wait like one in ``held``, perhaps thousands, are left out.
-        row = conn.execute(
-            _DUE[conn.dialect.name],
-            {**due, "held": list(held), "one_waits": one_waits},
-        ).first()
+        wanted = {**due, "held": list(held), "one_waits": one_waits}
+        first = _FIRST_OF_MANY[conn.dialect.name] if many else _FIRST
+        row = conn.execute(first, wanted).first()
+        if row is None and many:
+            # Perhaps other services have locked those that were looked at.
+            many = False
+            continue
         if row is None:
             return None
         task = task_of(row)

@@ -31,8 +31,7 @@ _version: Final = sa.Table(
 _TEXT_INDEX: Final = "CREATE INDEX ix_task_text ON task (id, number, name)"
 
 #: The waiting tasks of each queue in the order in which they are called, by the
-#: expressions of :mod:`fastagi.store.schema`. SQLAlchemy can not read such an index
-#: from a SQLite file, so a migration that makes the table anew creates it again.
+#: expressions of :mod:`fastagi.store.schema`.
 _TURN_INDEX: Final = (
     "CREATE INDEX ix_task_pending_turn ON task (queue,"
     " coalesce(place_chosen, chosen_at IS NOT NULL),"

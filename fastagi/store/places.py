@@ -27,7 +27,7 @@ from fastagi.store.events import move_task
 from fastagi.store.rows import locked, moment, seconds, task_of
 
 _task: Final = schema.task
-#: Of the table itself; see there.
+#: For the table itself; see :mod:`fastagi.store.schema`.
 PLACE: Final = schema.place_of(_task)
 PRIORITY: Final = schema.priority_of(_task)
 AMONG_CHOSEN: Final = schema.among_chosen(_task)

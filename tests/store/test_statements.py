@@ -21,7 +21,7 @@ def test_each_constant_is_found_once_for_one_and_inserts_for_several_rows() -> N
     found = list(statements.of_calls())
     keys = [(id(one.statement), one.several) for one in found]
     assert len(keys) == len(set(keys))
-    for one in attempts._DUE.values():
+    for one in (attempts._FIRST, *attempts._FIRST_OF_MANY.values()):
         assert (id(one), False) in keys
         assert (id(one), True) not in keys
     assert {(id(requests._INSERT_TASK), several) for several in (False, True)} < set(

@@ -20,6 +20,7 @@ from fastagi.domain.agent_keys import (
     NoKey,
 )
 from fastagi.domain.attempt import Disposition, Verdict
+from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.retry import ResultRule, RetryRules
@@ -1453,6 +1454,7 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         return " ".join(row.detail for row in rows)
 
     due = {
+        "queues": ["a", "b"],
         "lines": '["a", "b"]',
         "busy_keys": ["x"],
         "held": [],
@@ -1465,7 +1467,13 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         "chosen_first": True,
         "most": 3,
     }
-    first = database.run_now("plan", plan, attempts._DUE["sqlite"], due)
+    assert "ix_task_queue_status_due_at" in database.run_now(
+        "plan", plan, attempts._FIRST, due
+    )
+    assert "USING COVERING INDEX ix_task_queue_status_due_at" in database.run_now(
+        "plan", plan, attempts._COUNT_DUE, {**due, "most_counted": 5}
+    )
+    first = database.run_now("plan", plan, attempts._FIRST_OF_MANY["sqlite"], due)
     assert "USING INDEX ix_task_pending_turn (queue=? AND <expr>=?)" in first
     assert "SEARCH task USING INTEGER PRIMARY KEY" in first
     assert "uq_task_open_number_key" in database.run_now(
@@ -1588,3 +1596,66 @@ def test_a_task_is_found_whatever_the_name_of_its_queue(
     assert done(store.begin_attempts({queue.swapcase() + "x"}, ["c1"], NOW)).begun == []
     (begun,) = done(store.begin_attempts({"other", queue}, ["c1"], NOW)).begun
     assert begun.task.id == task.id
+
+
+@pytest.mark.parametrize("chosen_first", [False, True])
+def test_many_due_tasks_are_begun_in_the_same_order_as_few(
+    database: Database,
+    store: TaskStore,
+    chosen_first: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(60):
+        add(
+            store,
+            str(100 + number),
+            queue=("support", "sales", "other")[number % 3],
+            joined_at=at(number * 37 % 60 // 2 - 60),
+            priority=number % 2,
+            due_at=at(0 if number % 7 else 10),
+        )
+
+    def change(conn: sa.Connection) -> None:
+        for column, value, rest in (
+            ("place_at", "joined_at - 40", 5),
+            ("place_priority", "2", 11),
+            ("chosen_at", "joined_at", 4),
+            ("place_chosen", "false", 8),
+            ("place_chosen", "true", 13),
+        ):
+            conn.execute(
+                sa.text(f"UPDATE task SET {column} = {value} WHERE id % {rest} = 0")
+            )
+
+    database.run_now("change", change)
+
+    class Done(Exception):
+        pass
+
+    def ids(conn: sa.Connection, found: list[int]) -> None:
+        """Begin all that are due, and undo it."""
+        channels = [f"c{number}" for number in range(100)]
+        begun = attempts.begin_attempts(
+            conn,
+            ["sales", "support"],
+            channels,
+            ["105"],
+            at(1),
+            CallLimits(),
+            {},
+            ANY_TURN,
+            chosen_first,
+            {},
+            "",
+        ).begun
+        found += [one.task.id for one in begun]
+        raise Done
+
+    orders: list[list[int]] = []
+    for many in (0, 1000):
+        monkeypatch.setattr(attempts, "_MANY", many)
+        orders.append([])
+        with pytest.raises(Done):
+            database.run_now("begin", ids, orders[-1])
+    assert orders[0] == orders[1]
+    assert len(orders[0]) > 25

@@ -20,7 +20,7 @@ from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code, said
 from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.task import Entered, Status
-from fastagi.store import lease_rows
+from fastagi.store import attempts, lease_rows
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.leases import Held
@@ -109,6 +109,18 @@ def _waits(conn: sa.Connection) -> bool:
 
 
 # -- calls ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("locked", [1, 15, 40])
+@pytest.mark.parametrize("many", [0, 200])
+def test_one_begins_the_first_task_that_the_other_has_not_locked(
+    two: Two, locked: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_MANY", many)
+    ids = [ask(two.second, str(100 + number)).task.id for number in range(60)]
+    channels = [f"c{number}" for number in range(locked)]
+    done(two.first.begin_attempts({"support"}, channels, NOW))
+    assert [one.task.id for one in begin(two.second, "other").begun] == [ids[locked]]
 
 
 @pytest.mark.parametrize("limits", [A_MINUTE, AN_HOUR])
@@ -304,8 +316,8 @@ def test_each_of_several_needs_one_statement_more_and_one_alone_none(
     several = needed(two, two.second, 2000)
     # Requests: the numbers are kept from being blocked. Attempts: the lease and who is
     # in a call elsewhere (two statements each), and whether another one begins.
-    assert [len(each) for each in alone] == [2, 6]
-    assert [len(each) for each in several] == [2 + 1, 6 + 4 + 1]
+    assert [len(each) for each in alone] == [2, 7]
+    assert [len(each) for each in several] == [2 + 1, 7 + 4 + 1]
     for more, fewer in zip(several, alone, strict=True):
         assert sum("advisory" in each for each in more) == 1
         assert not any("advisory" in each for each in fewer)
