@@ -47,8 +47,6 @@ BANDS: Final[tuple[int, ...]] = (
 )
 #: The bands in keys; the last one has no limit.
 _BAND_NAMES: Final = (*map(str, BANDS), "longer")
-_ANSWERED: Final = Disposition.ANSWERED.value
-_WITHDRAWN: Final = Disposition.WITHDRAWN.value
 
 #: What became of a task, in keys.
 OUTCOMES: Final[Mapping[str, str]] = {
@@ -202,17 +200,17 @@ def _count(task: CountedTask, day: LocalDay, tally: Tally) -> None:
     dialled = 0
     for attempt in task.attempts:
         disposition = attempt.disposition
-        if disposition == _WITHDRAWN:
+        if disposition == Disposition.WITHDRAWN:
             continue
         tally[f"result:{disposition}"] += 1
         dialled += disposition in COUNTED
-        if disposition == _ANSWERED:
+        if disposition == Disposition.ANSWERED:
             tally[f"agent:{attempt.member}"] += 1
             tally[f"talk_ms:{attempt.member}"] += _ms(attempt.talk_s)
     if task.status in OPEN:
         return
     tally["tries"] += dialled
-    if outcome != "reached":
+    if task.status != Status.COMPLETED:
         return
     tally[f"reached_at:{slot}"] += 1
     tally["tries_of_reached"] += dialled
