@@ -405,6 +405,11 @@ class Database:
         """Whether it has been used, and no request waits for it to begin."""
         return self.commits > 0 and not self._waiting
 
+    @property
+    def engine(self) -> str:
+        """SQLAlchemy's name of the engine."""
+        return self._backend.engine.dialect.name
+
     def compile(
         self, statement: sa.ClauseElement, names: Iterable[str], *, several: bool
     ) -> None:

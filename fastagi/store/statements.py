@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Final
+from typing import Final, TypeGuard
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -56,20 +56,22 @@ class Execution:
     several: bool = False
 
 
-def of_calls() -> Iterator[Execution]:
-    """Yield every statement that a call may need, each once."""
+def of_calls(engine: str) -> Iterator[Execution]:
+    """Yield every statement that a call may need, each once.
+
+    Args:
+        engine: SQLAlchemy's name of the engine; some statements differ between them.
+    """
     found: set[int] = set()
     for module in _OF_CALLS:
         for value in vars(module).values():
-            # Some statements differ between the engines.
-            of_one = value.values() if isinstance(value, Mapping) else (value,)
-            for statement in of_one:
-                if _is_statement(statement) and id(statement) not in found:
-                    found.add(id(statement))
-                    yield from _executions(statement)
+            one = value.get(engine) if isinstance(value, Mapping) else value
+            if _is_statement(one) and id(one) not in found:
+                found.add(id(one))
+                yield from _executions(one)
 
 
-def _is_statement(value: object) -> bool:
+def _is_statement(value: object) -> TypeGuard[sa.ClauseElement]:
     # No text: it needs no compiling, and many are conditions.
     return isinstance(value, sa.SelectBase | sa.UpdateBase)
 

@@ -145,7 +145,7 @@ class TaskStore:
 
         Each takes some milliseconds, which its first execution then does not take.
         """
-        for one in statements.of_calls():
+        for one in statements.of_calls(self._database.engine):
             yield partial(
                 self._database.compile, one.statement, one.names, several=one.several
             )

@@ -91,7 +91,9 @@ class WarmUpTests(ServiceTestCase):
         requests = self.world.requests
         process.service.warm_up()
         self.world.run(_TAKES_S)
-        self.assertGreater(len(self.compiled), len(list(statements.of_calls())) / 2)
+        self.assertGreater(
+            len(self.compiled), len(list(statements.of_calls("sqlite"))) / 2
+        )
         self.assertEqual([one for one in process.points if "COMMIT" in one], [])
         self.assertEqual(self.world.requests, requests)
 
