@@ -232,7 +232,9 @@ class Phone(Closing):
     def _speak_or_not(self, one: SipMessage) -> None:
         if one.method in ("BYE", "CANCEL") and one.status is None:
             self.media.be_silent()
-        elif one.method == "INVITE" and one.status == 200 and one.sent:
+        elif one.method == "ACK" and not one.sent:
+            # Not with the 200 that it sends: sound that Asterisk reads before the 200
+            # is early media, which ends the ring tone of whoever waits for the answer.
             offers = [past for past in self.messages if past.call_id == one.call_id]
             self._speak_to(offers[0])
         elif one.method == "INVITE" and one.status == 200:
