@@ -29,7 +29,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import field, frozen
-from sqlalchemy import any_, false, func, or_, select, text
+from sqlalchemy import any_, collate, false, func, or_, select, text
 from sqlalchemy.dialects.postgresql import array
 
 from fastagi.domain.reason import Code
@@ -263,16 +263,24 @@ def _contains(
         core = digits.lstrip("+0")
         shown = core if len(core) >= _FEWEST_DIGITS else digits
         found.append(_has(searched.c.number, shown, dialect))
-    name = searched.c.name
-    forms = dict.fromkeys([part])
-    if not part.isascii():
-        forms |= dict.fromkeys([part.lower(), part.upper(), part.title()])
-    if dialect == "postgresql" and part.lower() != part.upper():
-        # Cheaper than ILIKE; digits need neither.
-        found.append(func.lower(name).like(any_(array(map(_pattern, forms)))))
-    else:
-        found += [_has(name, form, dialect) for form in forms]
+    found.append(_in_name(searched.c.name, part, dialect))
     return or_(*found)
+
+
+def _in_name(
+    name: sa.ColumnElement[Any], part: str, dialect: str
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a name has a part, in capital or small letters."""
+    if part.isascii():
+        if dialect == "postgresql" and part.lower() != part.upper():
+            # In this collation only the letters A to Z change, which is faster.
+            return func.strpos(func.lower(collate(name, "C")), part.lower()) > 0
+        return _has(name, part, dialect)
+    forms = dict.fromkeys([part, part.lower(), part.upper(), part.title()])
+    if dialect == "postgresql" and part.lower() != part.upper():
+        # Cheaper than ILIKE.
+        return func.lower(name).like(any_(array(map(_pattern, forms))))
+    return or_(*(_has(name, form, dialect) for form in forms))
 
 
 def _pattern(part: str) -> sa.ColumnElement[str]:
@@ -283,8 +291,14 @@ def _pattern(part: str) -> sa.ColumnElement[str]:
 def _has(
     column: sa.ColumnElement[Any], part: str, dialect: str
 ) -> sa.ColumnElement[bool]:
-    """Return the condition that a column has a part."""
-    if dialect == "sqlite" and not any(char in ascii_letters for char in part):
+    """Return the condition that a column has a part.
+
+    With SQLite, the case of the letters A to Z is ignored.
+    """
+    if dialect == "postgresql":
+        # Faster than LIKE.
+        return func.strpos(column, part) > 0
+    if not any(char in ascii_letters for char in part):
         # Faster than LIKE, which ignores the case of these letters.
         return func.instr(column, part) > 0
     return column.contains(part, autoescape=True)
