@@ -35,6 +35,8 @@ _HOURS: Final = range(24)
 _WEEKDAYS: Final = range(7)
 #: The figures of a day besides its kinds.
 _OF_DAY: Final = (*tallies.COUNTS, "open")
+#: Each kind, with the key of the number of its tasks of a day.
+_OF_KINDS: Final = [(kind.value, tallies.asked_of(kind)) for kind in Kind]
 _NOTHING: Final[Tally] = Counter()
 
 
@@ -46,13 +48,14 @@ def report(conn: sa.Connection, query: ReportQuery) -> Report:
         for queue in (known if query.queues is None else query.queues)
     }
     first = _first_day(conn, query, queues)
-    counted = tallies.count(conn, queues, first, query.last)
+    kinds = tuple(Kind) if query.kind is None else (query.kind,)
+    counted = tallies.count(conn, queues, first, query.last, each_day_of=kinds)
     total = _sum(counted.total, query.kind)
     previous, before = None, None
     if query.compare and query.first is not None:
         span = query.last - first + _ONE_DAY
         before = (first - span, first - _ONE_DAY)
-        former = tallies.count(conn, queues, *before, each_day=False)
+        former = tallies.count(conn, queues, *before)
         previous = _totals(former.total, query)
     return Report(
         queues=tuple(queues),
@@ -219,16 +222,15 @@ def _offers(total: Tally) -> Offers:
 
 
 def _days(
-    by_day: Mapping[date, Mapping[str, Tally]], first: date, query: ReportQuery
+    by_day: Mapping[date, Tally], first: date, query: ReportQuery
 ) -> Iterable[DayFigures]:
     """Yield the figures of every day, those without tasks too."""
     for number in range((query.last - first).days + 1):
         day = first + number * _ONE_DAY
-        kinds = by_day.get(day, {})
-        total = _sum(kinds, query.kind) if kinds else _NOTHING
+        total = by_day.get(day, _NOTHING)
         yield DayFigures(
             day=day,
-            **_kinds(kinds, query.kind),
+            **{kind: total.get(key, 0) for kind, key in _OF_KINDS},
             **{name: total.get(name, 0) for name in _OF_DAY},
         )
 

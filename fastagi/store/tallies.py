@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
 from attrs import field, frozen
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, text, update
 
 from fastagi.domain.tally import (
     QUARTER_S,
@@ -163,16 +163,22 @@ _QUEUES_OF_TASKS: Final = text(
     " FROM named WHERE named.queue IS NOT NULL)"
     " SELECT queue FROM named WHERE queue IS NOT NULL"
 )
-#: The same of stored counts.
-_QUEUES_STORED: Final = text(
+_NAMED_STORED: Final = (
     "WITH RECURSIVE named(queue) AS (SELECT min(queue) FROM tally UNION ALL"
     " SELECT (SELECT min(tally.queue) FROM tally WHERE tally.queue > named.queue)"
     " FROM named WHERE named.queue IS NOT NULL)"
-    " SELECT queue FROM named WHERE queue IS NOT NULL"
+)
+#: The same of stored counts.
+_QUEUES_STORED: Final = text(
+    f"{_NAMED_STORED} SELECT queue FROM named WHERE queue IS NOT NULL"
 )
 _OLDEST: Final = select(func.min(_task.c.created_at))
 _LAST_TASK: Final = select(func.max(_task.c.id))
-_OLDEST_STORED: Final = select(func.min(_tally.c.begins_at))
+#: Only the first range of each queue is read.
+_OLDEST_STORED: Final = text(
+    f"{_NAMED_STORED} SELECT min((SELECT min(tally.begins_at) FROM tally"
+    " WHERE tally.queue = named.queue)) FROM named"
+)
 #: The first open task of a queue in a range of time; there are few open tasks.
 _HAS_OPEN: Final = text(
     f"SELECT 1 FROM task WHERE {schema.OPEN_ONLY} AND task.queue = :queue"
@@ -199,17 +205,20 @@ _NUMBERS: Final = select(
 _BY_DAY: Final = (
     select(
         _tally.c.begins_at,
-        _tally.c.kind,
-        *(func.sum(_tally.c[name]).label(name) for name in COUNTS),
+        *(func.sum(_tally.c[name]) for name in COUNTS),
+        *(
+            func.sum(case((_tally.c.kind == kind.value, _tally.c.asked), else_=0))
+            for kind in Kind
+        ),
     )
     .where(
         _tally.c.span == Span.DAY.value,
-        _tally.c.kind.in_([kind.value for kind in Kind]),
+        _tally.c.kind.in_(bindparam("kinds", expanding=True)),
         _tally.c.queue.in_(bindparam("queues", expanding=True)),
         _tally.c.begins_at >= bindparam("begins_at"),
         _tally.c.ends_at <= bindparam("ends_at"),
     )
-    .group_by(_tally.c.begins_at, _tally.c.kind)
+    .group_by(_tally.c.begins_at)
 )
 _STORE: Final = insert(_tally)
 _OF_SPAN: Final = (
@@ -267,8 +276,9 @@ class Counted:
 
     #: The sum over the whole range, by the kind of the tasks.
     total: Mapping[str, Tally]
-    #: Only the numbers of COUNTS and ``open``, by day and kind.
-    by_day: Mapping[date, Mapping[str, Tally]]
+    #: Of the wanted kinds, by day: only the numbers of COUNTS, ``open``, and, with the
+    #: keys of :func:`asked_of`, how many were asked for of each kind.
+    by_day: Mapping[date, Tally]
 
 
 @frozen
@@ -278,6 +288,14 @@ class _Cover:
     used: dict[Span, list[Range]] = field(factory=dict)
     #: What is to be counted from the tasks.
     gaps: list[Range] = field(factory=list)
+
+
+def asked_of(kind: Kind) -> str:
+    """Return the key under which a day has the number of tasks of one kind."""
+    return f"asked:{kind.value}"
+
+
+_OF_DAY: Final = (*COUNTS, *map(asked_of, Kind))
 
 
 # -- reading ---------------------------------------------------------------
@@ -326,7 +344,7 @@ def count(
     first: date,
     last: date,
     *,
-    each_day: bool = True,
+    each_day_of: Collection[Kind] = (),
 ) -> Counted:
     """Count the tasks of some queues that were asked for on some days.
 
@@ -335,10 +353,11 @@ def count(
         of_queues: the queues, each with its time zone.
         first: the first day.
         last: the last day.
-        each_day: whether the days are wanted, too.
+        each_day_of: the kinds that are counted by day, too.
     """
     total: dict[str, Tally] = defaultdict(Counter)
-    by_day: dict[date, dict[str, Tally]] = defaultdict(lambda: defaultdict(Counter))
+    by_day: dict[date, Tally] = defaultdict(Counter)
+    kinds_by_day = [kind.value for kind in each_day_of]
     ranges = {
         queue: (local_day(first, zone).begins_at, local_day(last, zone).ends_at)
         for queue, zone in of_queues.items()
@@ -352,19 +371,23 @@ def count(
         }
         for kind, numbers in _stored_numbers(conn, span, used):
             add(total[kind], json.loads(numbers))
-    for zone in set(of_queues.values()) if each_day else ():
-        queues = [queue for queue, its in of_queues.items() if its == zone]
-        begins_at, ends_at = ranges[queues[0]]
-        given = {"queues": queues, "begins_at": begins_at, "ends_at": ends_at}
-        for at, kind, *figures in conn.execute(_BY_DAY, given).all():
-            counts = dict(zip(COUNTS, figures, strict=True))
-            add(by_day[day_of(at, zone)][kind], counts)
+    for zone in set(of_queues.values()) if each_day_of else ():
+        given = {
+            "kinds": kinds_by_day,
+            "queues": [queue for queue, its in of_queues.items() if its == zone],
+            "begins_at": local_day(first, zone).begins_at,
+            "ends_at": local_day(last, zone).ends_at,
+        }
+        for at, *figures in conn.execute(_BY_DAY, given).all():
+            add(by_day[day_of(at, zone)], dict(zip(_OF_DAY, figures, strict=True)))
     gaps = {queue: cover.gaps for queue, cover in covers.items()}
     for (_, day), kinds in count_tasks(conn, gaps, of_queues).items():
         for kind, tally in kinds.items():
             add(total[kind], tally)
-            counts = {name: tally[name] for name in (*COUNTS, "open") if name in tally}
-            add(by_day[day.day][kind], counts)
+            if kind in kinds_by_day:
+                names = (name for name in (*COUNTS, "open") if name in tally)
+                add(by_day[day.day], {name: tally[name] for name in names})
+                by_day[day.day][asked_of(Kind(kind))] += tally["asked"]
     return Counted(total=total, by_day=by_day)
 
 
