@@ -42,6 +42,7 @@ from fastagi.domain.tally import (
 from fastagi.domain.task import Kind, Status
 from fastagi.store import schema
 from fastagi.store.schema import Span
+from fastagi.store.sums import Sums
 
 #: A range of time in epoch seconds; the end does not belong to it.
 Range = tuple[float, float]
@@ -268,6 +269,8 @@ _PARTS: Final = {Span.WEEK: Span.DAY, Span.MONTH: Span.DAY, Span.YEAR: Span.MONT
 _FAR_FUTURE_S: Final = 1e12
 #: Maximum number of values in one list of a statement.
 _MAX_LISTED: Final = 500
+#: A report needs at most 32: two ranges, four spans, and four kinds with none.
+_SUMS: Final = Sums(256)
 
 
 @frozen(kw_only=True)
@@ -369,8 +372,8 @@ def count(
             for queue, cover in covers.items()
             for begins_at, _ in cover.used[span]
         }
-        for kind, numbers in _stored_numbers(conn, span, used):
-            add(total[kind], json.loads(numbers))
+        for kind, rows in _stored_numbers(conn, span, used).items():
+            add(total[kind], _SUMS.of(rows))
     for zone in set(of_queues.values()) if each_day_of else ():
         given = {
             "kinds": kinds_by_day,
@@ -419,7 +422,7 @@ def count_tasks(
             if (where := place(queue, task.asked_at)) is not None:
                 found[where].append(task)
         given = {"begins_at": begins_at, "ends_at": ends_at}
-        for offer in conn.execute(_OFFERS, given):
+        for offer in conn.execute(_OFFERS, given).all():
             if (where := place(offer.queue, offer.at)) is not None:
                 offered[where][f"offer:{offer.outcome}"] += 1
     counted = {where: tally_of(tasks, where[1]) for where, tasks in found.items()}
@@ -449,12 +452,12 @@ def _open_tasks(
             yield group.queue, _open_task(group.kind, asked_at, number=group.number)
     low, high = min(group.low for group in groups), max(group.high for group in groups)
     between = {**given, "low": low, "high": high}
-    for row in conn.execute(_OPEN_ATTEMPTS, between):
+    for row in conn.execute(_OPEN_ATTEMPTS, between).all():
         if row.queue in queues:
             attempt = CountedAttempt(row.disposition, row.member, row.talk_s)
             task = _open_task(row.kind, row.created_at, attempts=(attempt,))
             yield row.queue, task
-    for queue, kind, asked_at in conn.execute(_OPEN_REPEATS, between):
+    for queue, kind, asked_at in conn.execute(_OPEN_REPEATS, between).all():
         if queue in queues:
             yield queue, _open_task(kind, asked_at, repeats=1)
 
@@ -485,7 +488,7 @@ def _ended_tasks(
         task_id: (talk_at, net_wait_s)
         for task_id, talk_at, net_wait_s in conn.execute(_REACHED, between).all()
     }
-    repeats = {row.task_id: row.times for row in conn.execute(_REPEATS, between)}
+    repeats = {row.task_id: row.times for row in conn.execute(_REPEATS, between).all()}
     for task_id, queue, kind, status, reason_code, asked_at in rows:
         talk_at, net_wait_s = reached.get(task_id, (None, None))
         yield (
@@ -534,7 +537,7 @@ def _stored(
     stored: dict[str, list[Range]] = defaultdict(list)
     for begins_at, ends_at in ranges:
         given = {"span": span.value, "begins_at": begins_at, "ends_at": ends_at}
-        for row in conn.execute(_STORED, given):
+        for row in conn.execute(_STORED, given).all():
             stored[row.queue].append((row.begins_at, row.ends_at))
     return stored
 
@@ -560,15 +563,17 @@ def _fill(
 
 def _stored_numbers(
     conn: sa.Connection, span: Span, used: Collection[tuple[str, float]]
-) -> Iterable[tuple[str, str]]:
-    """Yield the kind and the numbers of each row of the spans used."""
+) -> dict[str, list[str]]:
+    """Return the numbers of the spans used, by the kind of the tasks."""
+    found: dict[str, list[str]] = defaultdict(list)
     moments = sorted({begins_at for _, begins_at in used})
     for number in range(0, len(moments), _MAX_LISTED):
         some = moments[number : number + _MAX_LISTED]
         given = {"span": span.value, "all_begin_at": some}
         for queue, begins_at, kind, numbers in conn.execute(_NUMBERS, given).all():
             if (queue, begins_at) in used:
-                yield kind, numbers
+                found[kind].append(numbers)
+    return found
 
 
 # -- storing ---------------------------------------------------------------
