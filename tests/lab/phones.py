@@ -235,9 +235,14 @@ class Phone(Closing):
         elif one.method == "ACK" and not one.sent:
             # Not with the 200 that it sends: sound that Asterisk reads before the 200
             # is early media, which ends the ring tone of whoever waits for the answer.
-            offers = [past for past in self.messages if past.call_id == one.call_id]
-            self._speak_to(offers[0])
-        elif one.method == "INVITE" and one.status == 200:
+            call = [past for past in self.messages if past.call_id == one.call_id]
+            answers = (
+                one.status for one in call if one.sent and one.method == "INVITE"
+            )
+            # A refusal is acknowledged, too.
+            if 200 in answers:
+                self._speak_to(call[0])
+        elif one.method == "INVITE" and one.status == 200 and not one.sent:
             self._speak_to(one)
 
     def _speak_to(self, described: SipMessage) -> None:
