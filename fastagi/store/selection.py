@@ -242,7 +242,7 @@ def _contains(
 ) -> sa.ColumnElement[bool]:
     """Return the condition for a part of the number or of the name.
 
-    SQLite ignores the case of the letters A to Z only. So other letters are also
+    SQLite ignores the case of the letters A to Z only. So there, other letters are also
     searched as they usually stand in names.
 
     Args:
@@ -270,10 +270,13 @@ def _contains(
 def _in_name(
     name: sa.ColumnElement[Any], part: str, dialect: str
 ) -> sa.ColumnElement[bool]:
-    """Return the condition that a name has a part, in capital or small letters."""
+    """Return the condition that a name has a part, in capital or small letters.
+
+    A part of ASCII letters is found in ASCII letters only.
+    """
     if part.isascii():
         if dialect == "postgresql" and part.lower() != part.upper():
-            # In this collation only the letters A to Z change, which is faster.
+            # In this collation lower() changes only A to Z, and is faster.
             return func.strpos(func.lower(collate(name, "C")), part.lower()) > 0
         return _has(name, part, dialect)
     forms = dict.fromkeys([part, part.lower(), part.upper(), part.title()])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Remembers sums of stored counts, for reports that are read again.
 
-Reading and adding up the rows of a year takes half the time of its report, and the rows
-of past days hardly change. A sum is found by a digest of the rows themselves, so it can
-not be out of date: every report still reads the rows.
+Decoding the rows of a year and adding them up takes half the processor time of its
+report, and the rows of past days hardly change. A sum is found by a digest of the rows,
+which every report still reads from the database, so it can not be out of date.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Sums:
     """The sums that were asked for last. Safe in several threads."""
 
     def __init__(self, most: int) -> None:
-        """Keep at most so many sums, each of some kilobytes."""
+        """Keep at most so many sums, each of up to a hundred kilobytes."""
         self._most = most
         self._kept: OrderedDict[bytes, Tally] = OrderedDict()
         self._lock = Lock()

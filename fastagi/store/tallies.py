@@ -164,12 +164,12 @@ _QUEUES_OF_TASKS: Final = text(
     " FROM named WHERE named.queue IS NOT NULL)"
     " SELECT queue FROM named WHERE queue IS NOT NULL"
 )
+#: The same of stored counts, to be continued.
 _NAMED_STORED: Final = (
     "WITH RECURSIVE named(queue) AS (SELECT min(queue) FROM tally UNION ALL"
     " SELECT (SELECT min(tally.queue) FROM tally WHERE tally.queue > named.queue)"
     " FROM named WHERE named.queue IS NOT NULL)"
 )
-#: The same of stored counts.
 _QUEUES_STORED: Final = text(
     f"{_NAMED_STORED} SELECT queue FROM named WHERE queue IS NOT NULL"
 )
@@ -269,7 +269,7 @@ _PARTS: Final = {Span.WEEK: Span.DAY, Span.MONTH: Span.DAY, Span.YEAR: Span.MONT
 _FAR_FUTURE_S: Final = 1e12
 #: Maximum number of values in one list of a statement.
 _MAX_LISTED: Final = 500
-#: A report needs at most 32: two ranges, four spans, and four kinds with none.
+#: A report needs at most 32: two ranges, four spans, and three kinds and none.
 _SUMS: Final = Sums(256)
 
 
