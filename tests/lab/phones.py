@@ -161,6 +161,40 @@ def _parse_message(raw: bytes, sent: bool, at: datetime.datetime) -> SipMessage:
     )
 
 
+def begins_to_speak(
+    one: SipMessage, messages: Sequence[SipMessage]
+) -> SipMessage | None:
+    """Return the message that says where a phone speaks from now on.
+
+    Not from its own 200 on: sound that Asterisk reads before that message is early
+    media, which ends the ring tone of whoever waits for the answer.
+
+    Args:
+        one: what was sent or received now.
+        messages: all of the phone, up to this one.
+
+    Returns:
+        None: the phone does not begin to speak.
+    """
+    if one.sent:
+        return None
+    if one.method == "INVITE" and one.status == 200:
+        return one
+    if one.method != "ACK":
+        return None
+    invites = [
+        past
+        for past in messages
+        if past.call_id == one.call_id and past.method == "INVITE"
+    ]
+    # A refusal is acknowledged, too.
+    if not any(past.sent and past.status == 200 for past in invites):
+        return None
+    return next(
+        past for past in reversed(invites) if not past.sent and past.status is None
+    )
+
+
 class Phone(Closing):
     """One SIPp process and its trace."""
 
@@ -232,18 +266,8 @@ class Phone(Closing):
     def _speak_or_not(self, one: SipMessage) -> None:
         if one.method in ("BYE", "CANCEL") and one.status is None:
             self.media.be_silent()
-        elif one.method == "ACK" and not one.sent:
-            # Not with the 200 that it sends: sound that Asterisk reads before the 200
-            # is early media, which ends the ring tone of whoever waits for the answer.
-            call = [past for past in self.messages if past.call_id == one.call_id]
-            answers = (
-                one.status for one in call if one.sent and one.method == "INVITE"
-            )
-            # A refusal is acknowledged, too.
-            if 200 in answers:
-                self._speak_to(call[0])
-        elif one.method == "INVITE" and one.status == 200 and not one.sent:
-            self._speak_to(one)
+        elif (described := begins_to_speak(one, self.messages)) is not None:
+            self._speak_to(described)
 
     def _speak_to(self, described: SipMessage) -> None:
         host = re.search(r"^c=IN IP4 (\S+)", described.body, re.MULTILINE)
