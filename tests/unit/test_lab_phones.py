@@ -60,3 +60,4 @@ def test_caller_speaks_to_whom_the_answer_names() -> None:
     # Asterisk changes the address during the call.
     assert last_of(invite, answer, again, OK) is None
     assert last_of(invite, answer, again, OK, ACK) is again
+    assert last_of(INVITE, OK, ACK, again, OK, ACK) is again
