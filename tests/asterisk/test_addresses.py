@@ -210,6 +210,7 @@ def test_address_that_answers_no_connection_costs_one_caller_two_seconds(
     no_complaints(lab)
 
 
+@pytest.mark.stopwatch
 @pytest.mark.parametrize("dies", [None, says_nothing], ids=["refuses", "silent"])
 def test_address_that_does_not_answer_costs_only_the_first_caller_its_share(
     lab: Lab, addresses: Addresses, dies: Dies | None
@@ -227,6 +228,7 @@ def test_address_that_does_not_answer_costs_only_the_first_caller_its_share(
     no_complaints(lab)
 
 
+@pytest.mark.stopwatch
 def test_remembered_address_that_dies_costs_one_caller_its_share(
     lab: Lab, addresses: Addresses
 ) -> None:
