@@ -40,6 +40,8 @@ _OTHER_CALLER = "4989111111"
 FIRST, SECOND, THIRD = "4930111111", "4930222222", "4930333333"
 #: Longer than the success duration below.
 _TALK_MS = 4000
+#: The same in packets of sound, of 20 ms each.
+_TALK_PACKETS = _TALK_MS // 20
 #: How long the second client's phone rings: the service is killed meanwhile.
 _RINGS_MS = 3000
 _SETTINGS = {"defaults": {"retry_delay": "3s", "success_duration": "3s"}}
@@ -338,12 +340,15 @@ def _client_answers(tell: Chronicle, client: Client, agent: Agent) -> None:
 
 
 def _still_talk(one: Phone, other: Phone) -> None:
-    """Wait until each hears the other in sound that comes from now on."""
-    for hearer, speaker in ((one, other), (other, one)):
-        media, before = hearer.media, hearer.media.packets_received
+    """Wait until each hears the other in sound that comes from now on.
+
+    It lasts for long enough to be a success, however early the take-over was.
+    """
+    ends = [each.media.packets_received + _TALK_PACKETS for each in (one, other)]
+    for hearer, speaker, end in zip((one, other), (other, one), ends, strict=True):
+        media = hearer.media
         wait_until(
-            # More than the part that is analysed.
-            lambda media=media, before=before: media.packets_received > before + 15,
+            lambda media=media, end=end: media.packets_received >= end,
             10,
             f"sound at {hearer.name}",
         )
