@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -26,6 +27,7 @@ from tests.asterisk.callback import (
 from tests.lab.asterisk import Asterisk
 from tests.lab.lab import Lab
 from tests.lab.phones import Client, request
+from tests.lab.processes import wait_until
 from tests.lab.program import FORK
 from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
@@ -138,6 +140,32 @@ def test_second_service_with_another_asterisk_leaves_the_talk_alone(
     assert not elsewhere.invites
 
 
+def freeze_until_its_lease_ends(service: Service, url: str) -> None:
+    """Freeze a service, and let the time of its lease pass by the database's clock.
+
+    A service that froze within a transaction holds its locks: it is thawed, and frozen
+    again a moment later.
+
+    Raises:
+        DeadlinePassed: it was within a transaction each time.
+    """
+    engine = backend_for(url).engine
+
+    def ended() -> bool:
+        service.freeze()
+        try:
+            with engine.begin() as conn:
+                conn.execute(sa.text("SET LOCAL lock_timeout = '200ms'"))
+                conn.execute(sa.text("UPDATE lease SET valid_until = 1"))
+        except sa.exc.OperationalError as error:
+            assert isinstance(error.orig, psycopg.errors.LockNotAvailable), error
+            service.thaw()
+            return False
+        return True
+
+    wait_until(ended, 10, "a moment without a transaction of the service")
+
+
 def test_frozen_service_whose_database_was_taken_rings_nobody(
     lab: Lab, postgresql_url: str
 ) -> None:
@@ -149,10 +177,7 @@ def test_frozen_service_whose_database_was_taken_rings_nobody(
     caller = lab.caller("support", Press("1"), number=CLIENT)
     requested(first)
     hung_up_by_asterisk(caller)
-    first.freeze()
-    # The lease's time passes by the database's clock.
-    with backend_for(postgresql_url).engine.begin() as conn:
-        conn.execute(sa.text("UPDATE lease SET valid_until = 1"))
+    freeze_until_its_lease_ends(first, postgresql_url)
     second = lab.service(merged(settings, {"fastagi": {"port": free_port()}}))
     # Both services learn at the same moment that alice is free.
     unpause(lab, "support")
