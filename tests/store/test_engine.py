@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import sqlite3
@@ -33,6 +34,7 @@ from fastagi.store.errors import (
     TryAgain,
 )
 from fastagi.store.store import TaskStore
+from tests.lab.processes import wait_until
 from tests.store.harness import NOW, PATIENCE_S, Loop, OtherProcess, done, new_task
 
 
@@ -560,8 +562,12 @@ def test_what_nobody_waits_for_is_not_in_the_way_of_the_next_caller(
     assert order == ["first", "second"]
     assert threaded.commits == before + 1
 
-    clock.set_forward(1.1 * PATIENCE_S)
-    loop.outcomes([patient, threaded.run("note", note, "last")])
+    # The worker waits for the next caller, and then sees both requests at once.
+    wait_until(lambda: threaded._quiet_at < math.inf, PATIENCE_S, "the end of a group")
+    with threaded._changed:
+        clock.set_forward(1.1 * PATIENCE_S)
+        last = threaded.run("note", note, "last")
+    loop.outcomes([patient, last])
     assert order == ["first", "second", "patient", "last"]
     assert threaded.commits == before + 2
 
