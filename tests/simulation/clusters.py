@@ -1048,8 +1048,7 @@ class ClusterRun(Run):
         fastest_s = max(one.skew_s for one in self._instances)
         if task.expires_at.timestamp() <= self._now + fastest_s:
             return False
-        if task.status.value != "pending":
-            return True
+        # It is due by the clock of the service that calls it, also if it waits in line.
         return any(
             holder is not None and task.due_at.timestamp() <= self._now + holder.skew_s
             for holder in map(self._holder, sides)
