@@ -164,6 +164,7 @@ def freeze_until_its_lease_ends(service: Service, url: str) -> None:
         return True
 
     wait_until(ended, 10, "a moment without a transaction of the service")
+    engine.dispose()
 
 
 def test_frozen_service_whose_database_was_taken_rings_nobody(

@@ -638,6 +638,7 @@ class ClusterRun(Run):
         self._later(self.LOOK_S, self._bring_near)
 
     def _stop_all(self) -> None:
+        # What was killed begins again first, so that all of them have to stop.
         end = self._world.t + self.MAX_S
         while any(one.is_to_begin for one in self._instances) and self._world.t < end:
             self._world.run(self.LOOK_S)
